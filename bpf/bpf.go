@@ -1,0 +1,16 @@
+// Package bpf holds netcap's BPF programs: the C sources, the objects that
+// clang made of them, and the Go types of what they share with user space.
+//
+//   - probes.bpf.c: the programs that are attached, one for each way to attach
+//   - include/capture.h: what happens at a hit, the same for all of them
+//   - include/filter.h: the stub that waits for the user's expression
+//   - include/skb.h: where a packet starts in its skb
+//   - include/event.h: the bytes on the ring buffer and the counters
+//   - include/config.h, include/maps.h: constants and maps
+//   - include/kernel.h: what is read of the kernel's own structs
+//
+// The objects are committed, so that neither a user nor a build needs clang.
+// "make generate" makes them anew.
+package bpf
+
+//go:generate go tool bpf2go -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts Probes probes.bpf.c
