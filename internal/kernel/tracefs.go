@@ -1,0 +1,65 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// tracefs returns the directory where tracefs is mounted. It is looked for in
+// its own place first (4.1+), then where debugfs used to have it.
+func (s *System) tracefs() (string, error) {
+	var problem error
+	for _, dir := range []string{s.path("sys/kernel/tracing"), s.path("sys/kernel/debug/tracing")} {
+		_, err := os.Stat(filepath.Join(dir, "events"))
+		if err == nil {
+			return dir, nil
+		}
+		if problem == nil || errors.Is(problem, fs.ErrNotExist) {
+			problem = err
+		}
+	}
+	return "", fmt.Errorf("tracefs: %w", problem)
+}
+
+// HasEvent tells whether tracefs has an event of that category and name. An
+// error means that tracefs is not mounted or not readable.
+func (s *System) HasEvent(category, name string) (bool, error) {
+	dir, err := s.tracefs()
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Stat(filepath.Join(dir, "events", category, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("tracefs: %w", err)
+	}
+	return true, nil
+}
+
+// EventCategories returns the categories, sorted, in which tracefs has an event
+// called name.
+func (s *System) EventCategories(name string) ([]string, error) {
+	dir, err := s.tracefs()
+	if err != nil {
+		return nil, err
+	}
+	categories, err := os.ReadDir(filepath.Join(dir, "events"))
+	if err != nil {
+		return nil, fmt.Errorf("tracefs: %w", err)
+	}
+	var found []string
+	for _, c := range categories {
+		if !c.IsDir() {
+			continue
+		}
+		if info, err := os.Stat(filepath.Join(dir, "events", c.Name(), name)); err == nil && info.IsDir() {
+			found = append(found, c.Name())
+		}
+	}
+	return found, nil
+}
