@@ -1,0 +1,186 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// Types of the fake kernel.
+func void() btf.Type                 { return (*btf.Void)(nil) }
+func integer(name string) btf.Type   { return &btf.Int{Name: name, Size: 4, Encoding: btf.Signed} }
+func pointer(t btf.Type) btf.Type    { return &btf.Pointer{Target: t} }
+func constant(t btf.Type) btf.Type   { return &btf.Const{Type: t} }
+func structure(name string) btf.Type { return &btf.Struct{Name: name, Size: 232} }
+func skb() btf.Type                  { return pointer(structure("sk_buff")) }
+func param(t btf.Type, name string) btf.FuncParam {
+	return btf.FuncParam{Name: name, Type: t}
+}
+
+func function(name string, ret btf.Type, params ...btf.FuncParam) *btf.Func {
+	return &btf.Func{Name: name, Type: &btf.FuncProto{Return: ret, Params: params}}
+}
+
+// kernel is a System of tables.
+type kernel struct {
+	arch        string
+	functions   map[string]*btf.Func
+	tracepoints map[string]*btf.FuncProto
+	events      map[string][]string // categories of a name
+	symbols     []string            // function symbols without BTF
+	derived     map[string][]string
+	interfaces  []string
+	clang       string
+	btfError    error
+	tracefs     error
+	slow        int // calls that a request without a fault must not make
+}
+
+func newKernel() *kernel {
+	pair := &btf.Struct{Name: "pair", Size: 16}
+	k := &kernel{
+		arch:      "amd64",
+		functions: map[string]*btf.Func{},
+		tracepoints: map[string]*btf.FuncProto{
+			"netif_receive_skb": {Return: void(), Params: []btf.FuncParam{param(skb(), "skb")}},
+			"kfree_skb":         {Return: void(), Params: []btf.FuncParam{param(skb(), "skb"), param(pointer(void()), "location")}},
+			"tcp_retransmit_skb": {Return: void(), Params: []btf.FuncParam{
+				param(pointer(constant(structure("sock"))), "sk"), param(pointer(constant(structure("sk_buff"))), "skb")}},
+			"sched_wakeup": {Return: void(), Params: []btf.FuncParam{param(pointer(structure("task_struct")), "p")}},
+			"two_skbs":     {Return: void(), Params: []btf.FuncParam{param(skb(), "a"), param(skb(), "b")}},
+			"bare_tp":      {Return: void(), Params: []btf.FuncParam{param(skb(), "")}},
+		},
+		events: map[string][]string{
+			"netif_receive_skb": {"net"}, "kfree_skb": {"skb"}, "tcp_retransmit_skb": {"tcp"},
+			"sched_wakeup": {"sched"}, "two_skbs": {"odd"},
+		},
+		symbols:    []string{"mod_rx", "ip_rcv_core.isra.0"},
+		derived:    map[string][]string{"ip_rcv_core": {"ip_rcv_core.isra.0"}},
+		interfaces: []string{"lo", "eth0", "docker0"},
+	}
+	for _, fn := range []*btf.Func{
+		function("icmp_rcv", integer("int"), param(skb(), "skb")),
+		function("icmpv6_rcv", integer("int"), param(skb(), "skb")),
+		function("ip_local_deliver_finish", integer("int"), param(pointer(structure("net")), "net"),
+			param(pointer(structure("sock")), "sk"), param(skb(), "skb")),
+		function("__dev_queue_xmit", integer("int"), param(skb(), "skb"), param(pointer(structure("net_device")), "sb_dev")),
+		function("tcp_v4_connect", integer("int"), param(pointer(structure("sock")), "sk")),
+		function("skb_init", void()),
+		function("skb_cmp", integer("int"), param(pointer(constant(structure("sk_buff"))), "a"), param(skb(), "b")),
+		function("by_value", void(), param(pair, "p"), param(skb(), "skb")),
+		function("on_stack", void(), param(integer("int"), "a"), param(integer("int"), "b"), param(integer("int"), "c"),
+			param(integer("int"), "d"), param(integer("int"), "e"), param(integer("int"), "f"), param(skb(), "skb")),
+		function("logs", void(), param(skb(), "skb"), param(pointer(constant(&btf.Int{Name: "char", Size: 1})), "fmt"),
+			btf.FuncParam{Type: void()}),
+	} {
+		k.functions[fn.Name] = fn
+	}
+	return k
+}
+
+func (k *kernel) Arch() string { return k.arch }
+
+func (k *kernel) Function(name string) (*btf.Func, error) {
+	if k.btfError != nil {
+		return nil, k.btfError
+	}
+	if fn, ok := k.functions[name]; ok {
+		return fn, nil
+	}
+	return nil, fmt.Errorf("function %s: %w", name, fs.ErrNotExist)
+}
+
+func (k *kernel) Tracepoint(name string) (*btf.FuncProto, error) {
+	if k.btfError != nil {
+		return nil, k.btfError
+	}
+	if tp, ok := k.tracepoints[name]; ok {
+		return tp, nil
+	}
+	return nil, fmt.Errorf("tracepoint %s: %w", name, fs.ErrNotExist)
+}
+
+func (k *kernel) HasEvent(category, name string) (bool, error) {
+	return slices.Contains(k.events[name], category), k.tracefs
+}
+
+func (k *kernel) EventCategories(name string) ([]string, error) {
+	k.slow++
+	return k.events[name], k.tracefs
+}
+
+func (k *kernel) Ifindex(name string) (uint32, error) {
+	if i := slices.Index(k.interfaces, name); i >= 0 {
+		return uint32(i + 1), nil
+	}
+	return 0, fmt.Errorf("interface %s: %w", name, fs.ErrNotExist)
+}
+
+func (k *kernel) Interfaces() ([]string, error) {
+	k.slow++
+	return k.interfaces, nil
+}
+
+func (k *kernel) Netns() (uint64, error) { return 4026531840, nil }
+
+func (k *kernel) LookPath(name string) (string, error) {
+	if name == "clang" && k.clang != "" {
+		return k.clang, nil
+	}
+	return "", exec.ErrNotFound
+}
+
+func (k *kernel) Symbol(name string) (bool, []string, error) {
+	k.slow++
+	return slices.Contains(k.symbols, name), k.derived[name], nil
+}
+
+func (k *kernel) Functions(match func(*btf.FuncProto) bool) ([]string, error) {
+	k.slow++
+	var names []string
+	for name, fn := range k.functions {
+		if match(fn.Type.(*btf.FuncProto)) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func (k *kernel) Tracepoints(match func(*btf.FuncProto) bool) ([]string, error) {
+	k.slow++
+	var names []string
+	for name, proto := range k.tracepoints {
+		if match(proto) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// requireRefusal compares an error with what the user is to see.
+func requireRefusal(t *testing.T, err error, reason Reason, text, hint string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want %q", text)
+	}
+	if err.Error() != text {
+		t.Errorf("error is %q\n     want %q", err, text)
+	}
+	if !errors.Is(err, reason) {
+		t.Errorf("reason of %q is not %q", err, reason)
+	}
+	var hinter interface{ Hint() string }
+	if !errors.As(err, &hinter) {
+		t.Fatalf("%q has no hint", err)
+	}
+	if got := hinter.Hint(); got != hint {
+		t.Errorf("hint is %q\n    want %q", got, hint)
+	}
+}

@@ -1,0 +1,40 @@
+package plan
+
+import "github.com/netcap-project/netcap/filter"
+
+// Request is what the user asked for, verbatim.
+type Request struct {
+	// Probes holds the value of each -f, in order. A value may be a list with
+	// commas. The grammar is that of [Probe].
+	Probes []string
+	// Expression is a pcap-filter(7) expression, empty for every packet.
+	Expression string
+	// Interface names an interface of this process's network namespace. Empty
+	// and "any" stand for all of them, in all namespaces.
+	Interface string
+	// Snaplen is the largest number of bytes to capture of a packet, 0 for
+	// [MaxSnaplen], as in tcpdump(8).
+	Snaplen int
+	// BufferSize is the size of the ring buffer in bytes, 0 for
+	// [DefaultBufferSize].
+	BufferSize int
+	// FilterBackend says how the expression gets into the kernel.
+	FilterBackend filter.Backend
+}
+
+// Limits of a request.
+const (
+	// MinSnaplen is the length of an Ethernet header: with less, a captured
+	// packet says nothing.
+	MinSnaplen = 14
+	// MaxSnaplen is the snaplen of tcpdump(8) and the largest that libpcap
+	// reads back (MAXIMUM_SNAPLEN of pcap-int.h).
+	MaxSnaplen = 262144
+
+	// MinBufferSize is one page on the machines with the largest pages.
+	MinBufferSize = 64 << 10
+	// DefaultBufferSize holds about 15,000 packets of 512 bytes.
+	DefaultBufferSize = 8 << 20
+	// MaxBufferSize bounds the memory that a slip of the keyboard pins.
+	MaxBufferSize = 1 << 30
+)

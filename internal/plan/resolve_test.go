@@ -1,0 +1,389 @@
+package plan
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/netcap-project/netcap/filter"
+)
+
+// summary is a probe in one line: text, name, where the packet is, prototype.
+func summary(p Probe) string {
+	return strings.Join([]string{p.Text, p.Name, p.Backend, p.packet(), p.Prototype}, " | ")
+}
+
+func TestResolveProbes(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		probes  []string
+		want    []string
+		notices []string
+		slow    bool // BTF alone does not do
+	}{
+		{
+			name:   "function",
+			probes: []string{"icmp_rcv@1"},
+			want:   []string{"icmp_rcv@1 | icmp_rcv | kprobe | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)"},
+		},
+		{
+			name:   "the announcement's list",
+			probes: []string{"tracepoint:net:netif_receive_skb,ip_local_deliver_finish@3,icmp_rcv@1"},
+			want: []string{
+				"tracepoint:net:netif_receive_skb | tracepoint:net:netif_receive_skb | raw_tracepoint | argument 1 | void netif_receive_skb(struct sk_buff *skb)",
+				"ip_local_deliver_finish@3 | ip_local_deliver_finish | kprobe | argument 3 (rdx) | int ip_local_deliver_finish(struct net *net, struct sock *sk, struct sk_buff *skb)",
+				"icmp_rcv@1 | icmp_rcv | kprobe | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)",
+			},
+		},
+		{
+			name:   "blanks, prefixes, repeated flag",
+			probes: []string{" kprobe:icmp_rcv@01 , tp:skb:kfree_skb", "__dev_queue_xmit@1\n"},
+			want: []string{
+				"icmp_rcv@1 | icmp_rcv | kprobe | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)",
+				"tracepoint:skb:kfree_skb | tracepoint:skb:kfree_skb | raw_tracepoint | argument 1 | void kfree_skb(struct sk_buff *skb, void *location)",
+				"__dev_queue_xmit@1 | __dev_queue_xmit | kprobe | argument 1 (rdi) | int __dev_queue_xmit(struct sk_buff *skb, struct net_device *sb_dev)",
+			},
+		},
+		{
+			name:   "const skb behind another argument",
+			probes: []string{"tracepoint:tcp:tcp_retransmit_skb"},
+			want:   []string{"tracepoint:tcp:tcp_retransmit_skb | tracepoint:tcp:tcp_retransmit_skb | raw_tracepoint | argument 2 | void tcp_retransmit_skb(const struct sock *sk, const struct sk_buff *skb)"},
+		},
+		{
+			name:    "number of a tracepoint",
+			probes:  []string{"tracepoint:net:netif_receive_skb@1"},
+			want:    []string{"tracepoint:net:netif_receive_skb | tracepoint:net:netif_receive_skb | raw_tracepoint | argument 1 | void netif_receive_skb(struct sk_buff *skb)"},
+			notices: []string{`probe "tracepoint:net:netif_receive_skb@1": @1 is ignored, as a tracepoint tells which argument is the packet`},
+		},
+		{
+			name:    "duplicates",
+			probes:  []string{"icmp_rcv@1,kprobe:icmp_rcv@1", "tp:skb:kfree_skb", "tracepoint:skb:kfree_skb"},
+			want:    []string{"icmp_rcv@1 | icmp_rcv | kprobe | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)", "tracepoint:skb:kfree_skb | tracepoint:skb:kfree_skb | raw_tracepoint | argument 1 | void kfree_skb(struct sk_buff *skb, void *location)"},
+			notices: []string{`probe "icmp_rcv@1" is given more than once and traced once`, `probe "tracepoint:skb:kfree_skb" is given more than once and traced once`},
+		},
+		{
+			name:   "two arguments of one function",
+			probes: []string{"skb_cmp@1,skb_cmp@2"},
+			want: []string{
+				"skb_cmp@1 | skb_cmp@1 | kprobe | argument 1 (rdi) | int skb_cmp(const struct sk_buff *a, struct sk_buff *b)",
+				"skb_cmp@2 | skb_cmp@2 | kprobe | argument 2 (rsi) | int skb_cmp(const struct sk_buff *a, struct sk_buff *b)",
+			},
+		},
+		{
+			name:   "struct by value takes two registers",
+			probes: []string{"by_value@2"},
+			want:   []string{"by_value@2 | by_value | kprobe | argument 2 (rdx) | void by_value(struct pair p, struct sk_buff *skb)"},
+		},
+		{
+			name:   "variadic",
+			probes: []string{"logs@1"},
+			want:   []string{"logs@1 | logs | kprobe | argument 1 (rdi) | void logs(struct sk_buff *skb, const char *fmt, ...)"},
+		},
+		{
+			name:    "no BTF",
+			probes:  []string{"ip_rcv_core.isra.0@1"},
+			want:    []string{"ip_rcv_core.isra.0@1 | ip_rcv_core.isra.0 | kprobe | argument 1 (rdi) | "},
+			notices: []string{`probe "ip_rcv_core.isra.0@1": there is no BTF for ip_rcv_core.isra.0, so it is not checked that argument 1 is a struct sk_buff *`},
+			slow:    true,
+		},
+		{
+			name:    "several packets",
+			probes:  []string{"tp:odd:two_skbs"},
+			want:    []string{"tracepoint:odd:two_skbs | tracepoint:odd:two_skbs | raw_tracepoint | argument 1 | void two_skbs(struct sk_buff *a, struct sk_buff *b)"},
+			notices: []string{`probe "tp:odd:two_skbs": two_skbs carries 2 packets, (struct sk_buff *a, struct sk_buff *b); the first is captured`},
+		},
+		{
+			name:    "tracepoint without an event",
+			probes:  []string{"tp:any:bare_tp"},
+			want:    []string{"tracepoint:any:bare_tp | tracepoint:any:bare_tp | raw_tracepoint | argument 1 | void bare_tp(struct sk_buff *)"},
+			notices: []string{`probe "tp:any:bare_tp": tracefs does not list bare_tp, so its category is not checked`},
+			slow:    true,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			k := newKernel()
+			p, err := Resolve(Request{Probes: test.probes}, k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, probe := range p.Probes {
+				got = append(got, summary(probe))
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("probes are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(test.want, "\n"))
+			}
+			if !slices.Equal(p.Notices, test.notices) {
+				t.Errorf("notices are %q, want %q", p.Notices, test.notices)
+			}
+			if k.slow > 0 && !test.slow {
+				t.Errorf("%d slow questions were asked", k.slow)
+			}
+		})
+	}
+}
+
+func TestRefuseProbes(t *testing.T) {
+	const accepted = "a probe is func@N or tracepoint:category:name, as in -f icmp_rcv@1,tracepoint:skb:kfree_skb"
+	for _, test := range []struct {
+		probe      string
+		reason     Reason
+		text, hint string
+	}{
+		// The grammar.
+		{"", NoProbe, "probes: there is nothing to trace", "name a function or a tracepoint with -f/--function, as in -f icmp_rcv@1"},
+		{"icmp_rcv@1,", BadSyntax, `probes "icmp_rcv@1,": there is a comma without a probe next to it`, accepted},
+		{"icmp_rcv@0", BadSyntax, `probe "icmp_rcv@0": arguments are counted from 1`, "as in -f icmp_rcv@1, for the first argument"},
+		{"icmp_rcv@", BadSyntax, `probe "icmp_rcv@": the number of the argument is missing behind the @`, "as in -f icmp_rcv@1, for the first argument"},
+		{"icmp_rcv@x", BadSyntax, `probe "icmp_rcv@x": "x" is not the number of an argument`, "as in -f icmp_rcv@1, for the first argument"},
+		{"icmp_rcv@-1", BadSyntax, `probe "icmp_rcv@-1": "-1" is not the number of an argument`, "as in -f icmp_rcv@1, for the first argument"},
+		{"icmp_rcv@99999999999999999999", BadSyntax, `probe "icmp_rcv@99999999999999999999": "99999999999999999999" is too large for the number of an argument`, "as in -f icmp_rcv@1, for the first argument"},
+		{"tcp_rcv_established@2@1", NotInThisVersion, `probe "tcp_rcv_established@2@1": a second argument number (@1) is for user C and not in this version`, "try -f tcp_rcv_established@2"},
+		{"@1", BadSyntax, `probe "@1": the name is missing`, accepted},
+		{"icmp rcv@1", BadSyntax, `probe "icmp rcv@1": "icmp rcv" is not the name of a function`, accepted},
+		{"tcp_*@1", NotInThisVersion, `probe "tcp_*@1": patterns are not in this version`, accepted},
+		{"icmp_rcv+4@1", NotInThisVersion, `probe "icmp_rcv+4@1": a place inside of a function is not in this version`, accepted},
+		{"kretprobe:icmp_rcv", NotInThisVersion, `probe "kretprobe:icmp_rcv": probes of kind "kretprobe" are not in this version`, accepted},
+		{"usdt:app:rx@1", NotInThisVersion, `probe "usdt:app:rx@1": probes of kind "usdt" are not in this version`, accepted},
+		{"skb:kfree_skb", BadSyntax, `probe "skb:kfree_skb": "skb:" is not a kind of probe`, "for a tracepoint, write -f tracepoint:skb:kfree_skb"},
+		{":x@1", BadSyntax, `probe ":x@1": ":" is not a kind of probe`, accepted},
+		{"tp:kfree_skb", BadSyntax, `probe "tp:kfree_skb": a tracepoint is written tp:category:name`, "as in -f tracepoint:skb:kfree_skb"},
+		{"tracepoint:../x:kfree_skb", BadSyntax, `probe "tracepoint:../x:kfree_skb": "../x" is not the category of a tracepoint`, "as in -f tracepoint:skb:kfree_skb"},
+		{"tracepoint:skb:a/b", BadSyntax, `probe "tracepoint:skb:a/b": "a/b" is not the name of a tracepoint`, accepted},
+
+		// The kernel's functions.
+		{"icmp_rcv", MissingArgument, `probe "icmp_rcv": the number of the argument with the packet is missing; icmp_rcv takes 1 argument: (struct sk_buff *skb)`, `argument 1 is "struct sk_buff *skb"; try -f icmp_rcv@1`},
+		{"icmp_rcv@3", NoArgument, `probe "icmp_rcv@3": icmp_rcv takes 1 argument`, `argument 1 is "struct sk_buff *skb"; try -f icmp_rcv@1`},
+		{"icmp_rcv@7", NoArgument, `probe "icmp_rcv@7": icmp_rcv takes 1 argument`, `argument 1 is "struct sk_buff *skb"; try -f icmp_rcv@1`},
+		{"ip_local_deliver_finish@1", NotSkb, `probe "ip_local_deliver_finish@1": argument 1 of ip_local_deliver_finish is no struct sk_buff *: int ip_local_deliver_finish(struct net *net, struct sock *sk, struct sk_buff *skb)`, `argument 3 is "struct sk_buff *skb"; try -f ip_local_deliver_finish@3`},
+		{"skb_cmp", MissingArgument, `probe "skb_cmp": the number of the argument with the packet is missing; skb_cmp takes 2 arguments: (const struct sk_buff *a, struct sk_buff *b)`, "try -f skb_cmp@1 or -f skb_cmp@2"},
+		{"skb_init@1", NoArgument, `probe "skb_init@1": skb_init takes no arguments`, "skb_init takes no packet in a register; trace a function that it is called by, or that it calls"},
+		{"tcp_v4_connect@1", NotSkb, `probe "tcp_v4_connect@1": argument 1 of tcp_v4_connect is no struct sk_buff *: int tcp_v4_connect(struct sock *sk)`, "tcp_v4_connect takes no packet in a register; trace a function that it is called by, or that it calls"},
+		{"logs@3", NoArgument, `probe "logs@3": logs takes 2 arguments`, `argument 1 is "struct sk_buff *skb"; try -f logs@1`},
+		{"on_stack@7", StackArgument, `probe "on_stack@7": argument 7 is on the stack; only the 6 arguments in registers can be captured`, "on_stack takes no packet in a register; trace a function that it is called by, or that it calls"},
+		{"mod_rx@7", StackArgument, `probe "mod_rx@7": argument 7 is on the stack; only the 6 arguments in registers can be captured`, ""},
+		{"mod_rx", MissingArgument, `probe "mod_rx": the number of the argument with the packet is missing, and there is no BTF to find it in`, "try -f mod_rx@N with the N of its C declaration"},
+		{"icmp_rvc@1", NoFunction, `probe "icmp_rvc@1": this kernel has no function icmp_rvc`, "did you mean icmp_rcv@1?"},
+		{"dev_queue_xmit@1", NoFunction, `probe "dev_queue_xmit@1": this kernel has no function dev_queue_xmit`, "did you mean __dev_queue_xmit@1?"},
+		{"ip_rcv_core@1", NoFunction, `probe "ip_rcv_core@1": this kernel has no function ip_rcv_core`, "the compiler has made ip_rcv_core.isra.0 of it; try that name, with the argument's number as @N"},
+		{"nowhere_near@1", NoFunction, `probe "nowhere_near@1": this kernel has no function nowhere_near`, "a function that the compiler has inlined everywhere cannot be probed; /proc/kallsyms lists the others"},
+
+		// Its tracepoints.
+		{"tracepoint:net:kfree_skb", WrongCategory, `probe "tracepoint:net:kfree_skb": kfree_skb is in category skb`, "try -f tracepoint:skb:kfree_skb"},
+		{"tp:net:netif_recieve_skb", NoTracepoint, `probe "tp:net:netif_recieve_skb": this kernel has no tracepoint netif_recieve_skb`, "did you mean tracepoint:net:netif_receive_skb?"},
+		{"tp:net:nowhere_near", NoTracepoint, `probe "tp:net:nowhere_near": this kernel has no tracepoint nowhere_near`, "a tracepoint with a packet is tracepoint:net:netif_receive_skb"},
+		{"tp:sched:sched_wakeup", NoSkb, `probe "tp:sched:sched_wakeup": sched_wakeup carries no struct sk_buff *: (struct task_struct *p)`, "a tracepoint with a packet is tracepoint:net:netif_receive_skb"},
+	} {
+		t.Run(test.probe, func(t *testing.T) {
+			_, err := Resolve(Request{Probes: []string{test.probe}}, newKernel())
+			requireRefusal(t, err, test.reason, test.text, test.hint)
+		})
+	}
+}
+
+func TestRefuseRest(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		request    Request
+		reason     Reason
+		text, hint string
+	}{
+		{"interface", Request{Interface: "eth1"}, NoInterface, `interface "eth1": there is none of that name in this network namespace`, "did you mean eth0? interfaces are: lo, eth0, docker0, any"},
+		{"far interface", Request{Interface: "wlp3s0"}, NoInterface, `interface "wlp3s0": there is none of that name in this network namespace`, "interfaces are: lo, eth0, docker0, any"},
+		{"short snaplen", Request{Snaplen: 13}, OutOfRange, "snaplen 13: between 14 and 262144 bytes of a packet can be captured", ""},
+		{"long snaplen", Request{Snaplen: 262145}, OutOfRange, "snaplen 262145: between 14 and 262144 bytes of a packet can be captured", ""},
+		{"negative snaplen", Request{Snaplen: -1}, OutOfRange, "snaplen -1: between 14 and 262144 bytes of a packet can be captured", ""},
+		{"small buffer", Request{BufferSize: 4096}, OutOfRange, "buffer size 4096: the ring buffer takes between 64 KiB and 1 GiB", ""},
+		{"large buffer", Request{BufferSize: 1<<30 + 1}, OutOfRange, "buffer size 1073741825: the ring buffer takes between 64 KiB and 1 GiB", ""},
+		{"no clang", Request{Expression: "tcp", FilterBackend: filter.C}, NoClang, `filter backend "c": there is no clang`, "install clang, or leave --filter-backend out: an expression does not need it"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.request.Probes = []string{"icmp_rcv@1"}
+			_, err := Resolve(test.request, newKernel())
+			requireRefusal(t, err, test.reason, test.text, test.hint)
+		})
+	}
+}
+
+func TestSuggest(t *testing.T) {
+	for name, want := range map[string]string{
+		"dev_queue_xmit": "did you mean __dev_queue_xmit@1?",
+		"ip_rcv_core":    "the compiler has made ip_rcv_core.isra.0 of it; try that name, with the argument's number as @N",
+	} {
+		if got := Suggest(name, newKernel()); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestBadExpression(t *testing.T) {
+	_, err := Resolve(Request{Probes: []string{"icmp_rcv@1"}, Expression: "tcp prot 80"}, newKernel())
+	var e *filter.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got %v, want a *filter.Error", err)
+	}
+}
+
+func TestNoBTF(t *testing.T) {
+	for _, probe := range []string{"icmp_rcv@1", "tp:skb:kfree_skb"} {
+		k := newKernel()
+		k.btfError = errors.New("not supported")
+		_, err := Resolve(Request{Probes: []string{probe}}, k)
+		requireRefusal(t, err, NoBTF, `probe "`+probe+`": read the types of the kernel (BTF): not supported`,
+			"netcap needs a kernel built with CONFIG_DEBUG_INFO_BTF; see netcap doctor")
+		if !errors.Is(err, k.btfError) {
+			t.Error("the cause is lost")
+		}
+	}
+}
+
+// Without tracefs, any category goes.
+func TestNoTracefs(t *testing.T) {
+	k := newKernel()
+	k.tracefs = errors.New("not mounted")
+	p, err := Resolve(Request{Probes: []string{"tp:net:kfree_skb"}}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Probes[0].Category != "net" || len(p.Notices) > 0 {
+		t.Errorf("got %+v, notices %q", p.Probes[0], p.Notices)
+	}
+}
+
+func TestResolveSizes(t *testing.T) {
+	for _, test := range []struct {
+		request         Request
+		snaplen, buffer int
+		notices         []string
+	}{
+		{Request{}, 262144, 8 << 20, nil},
+		{Request{Snaplen: 14, BufferSize: 64 << 10}, 14, 64 << 10, nil},
+		{Request{Snaplen: 262144, BufferSize: 1 << 30}, 262144, 1 << 30, nil},
+		{Request{BufferSize: 10 << 20}, 262144, 16 << 20, []string{"buffer size 10485760 is rounded up to 16 MiB, as a ring buffer is a power of two"}},
+		{Request{BufferSize: 1<<30 - 1}, 262144, 1 << 30, []string{"buffer size 1073741823 is rounded up to 1 GiB, as a ring buffer is a power of two"}},
+	} {
+		test.request.Probes = []string{"icmp_rcv@1"}
+		p, err := Resolve(test.request, newKernel())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Snaplen != test.snaplen || p.BufferSize != test.buffer || !slices.Equal(p.Notices, test.notices) {
+			t.Errorf("%+v: snaplen %d, buffer %d, notices %q", test.request, p.Snaplen, p.BufferSize, p.Notices)
+		}
+	}
+}
+
+func TestResolveScope(t *testing.T) {
+	for name, want := range map[string]Scope{
+		"":     {},
+		"any":  {},
+		"eth0": {Interface: "eth0", Ifindex: 2, Netns: 4026531840},
+	} {
+		p, err := Resolve(Request{Probes: []string{"icmp_rcv@1"}, Interface: name}, newKernel())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Scope != want {
+			t.Errorf("-i %q: got %+v, want %+v", name, p.Scope, want)
+		}
+	}
+}
+
+func TestResolveBackend(t *testing.T) {
+	for _, test := range []struct {
+		expression, clang string
+		asked, want       filter.Backend
+	}{
+		{"tcp", "", filter.Auto, filter.EBPF},
+		{"tcp", "/usr/bin/clang", filter.Auto, filter.C},
+		{"tcp", "/usr/bin/clang", filter.C, filter.C},
+		{"tcp", "/usr/bin/clang", filter.EBPF, filter.EBPF},
+		{"", "/usr/bin/clang", filter.Auto, filter.EBPF},
+		{"", "", filter.C, filter.EBPF},
+	} {
+		k := newKernel()
+		k.clang = test.clang
+		p, err := Resolve(Request{Probes: []string{"icmp_rcv@1"}, Expression: test.expression, FilterBackend: test.asked}, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.FilterBackend != test.want || (p.Clang != "") != (test.want == filter.C) {
+			t.Errorf("%+v: got %v with clang %q", test, p.FilterBackend, p.Clang)
+		}
+	}
+}
+
+func TestArm64(t *testing.T) {
+	k := newKernel()
+	k.arch = "arm64"
+	p, err := Resolve(Request{Probes: []string{"on_stack@7,by_value@2"}}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{p.Probes[0].packet(), p.Probes[1].packet()}
+	if want := []string{"argument 7 (x6)", "argument 2 (x2)"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+
+	k.arch = "riscv64"
+	_, err = Resolve(Request{Probes: []string{"icmp_rcv@1"}}, k)
+	requireRefusal(t, err, StackArgument, `probe "icmp_rcv@1": functions cannot be probed on riscv64 in this version`,
+		"icmp_rcv takes no packet in a register; trace a function that it is called by, or that it calls")
+}
+
+func TestPlanString(t *testing.T) {
+	k := newKernel()
+	k.clang = "/usr/bin/clang"
+	p, err := Resolve(Request{
+		Probes:     []string{"icmp_rcv@1,tp:skb:kfree_skb@1", "mod_rx@2"},
+		Expression: "icmp and host 10.0.0.1", Interface: "eth0", Snaplen: 256, BufferSize: 100000,
+	}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, source, _ := strings.Cut(p.String(), "\n\n")
+	const want = `probe 0     icmp_rcv@1
+            int icmp_rcv(struct sk_buff *skb)
+            packet in argument 1 (rdi), attached as kprobe
+probe 1     tracepoint:skb:kfree_skb
+            void kfree_skb(struct sk_buff *skb, void *location)
+            packet in argument 1, attached as raw_tracepoint
+probe 2     mod_rx@2
+            no BTF: the prototype is not known
+            packet in argument 2 (rsi), attached as kprobe
+programs    2 kprobe, 1 raw_tracepoint
+expression  icmp and host 10.0.0.1
+headers     the first 34 bytes decide at most
+filter      c, compiled by /usr/bin/clang
+scope       interface eth0 (index 2) in network namespace 4026531840
+snaplen     256 bytes
+buffer      128 KiB
+notice      buffer size 100000 is rounded up to 128 KiB, as a ring buffer is a power of two
+notice      probe "tp:skb:kfree_skb@1": @1 is ignored, as a tracepoint tells which argument is the packet
+notice      probe "mod_rx@2": there is no BTF for mod_rx, so it is not checked that argument 2 is a struct sk_buff *`
+	if table != want {
+		t.Errorf("got\n%s\nwant\n%s", table, want)
+	}
+	if !strings.Contains(source, "{") || !strings.HasSuffix(source, "}\n") {
+		t.Errorf("no C function at the end:\n%s", source)
+	}
+
+	p, err = Resolve(Request{Probes: []string{"icmp_rcv@1"}}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const plain = `probe 0     icmp_rcv@1
+            int icmp_rcv(struct sk_buff *skb)
+            packet in argument 1 (rdi), attached as kprobe
+programs    1 kprobe
+expression  none: every packet matches
+scope       any interface in any network namespace
+snaplen     262144 bytes
+buffer      8 MiB
+`
+	if got := p.String(); got != plain {
+		t.Errorf("got\n%s\nwant\n%s", got, plain)
+	}
+}

@@ -1,0 +1,51 @@
+package plan
+
+import "github.com/cilium/ebpf/btf"
+
+// System is what Resolve asks of the running kernel.
+//
+// The methods above the line answer within microseconds once the kernel's BTF
+// is loaded, and are all that a request that can be fulfilled needs. The
+// others may scan all of BTF, /proc/kallsyms or tracefs and are only called
+// to explain a refusal, or for a function without BTF.
+type System interface {
+	// Arch is the architecture, spelled like GOARCH.
+	Arch() string
+	// Function returns the kernel function called name, of the kernel image
+	// or of a loaded module. The error wraps [fs.ErrNotExist] if there is BTF
+	// but no such function in it.
+	Function(name string) (*btf.Func, error)
+	// Tracepoint returns the arguments of the tracepoint called name, without
+	// the context pointer that the kernel puts in front. The error wraps
+	// [fs.ErrNotExist] if there is BTF but no such tracepoint in it.
+	Tracepoint(name string) (*btf.FuncProto, error)
+	// HasEvent tells whether tracefs lists the tracepoint under that
+	// category. An error means that tracefs cannot be read.
+	HasEvent(category, name string) (bool, error)
+	// Ifindex returns the index of an interface of this network namespace.
+	// The error wraps [fs.ErrNotExist] if there is none of that name.
+	Ifindex(name string) (uint32, error)
+	// Netns returns the inode number of this network namespace.
+	Netns() (uint64, error)
+	// LookPath finds a program, like [exec.LookPath].
+	LookPath(name string) (string, error)
+
+	// ----
+
+	// Symbol tells whether the kernel has a function symbol called name, and
+	// which symbols the compiler has derived from it, such as
+	// ip_rcv_core.isra.0 from ip_rcv_core.
+	Symbol(name string) (found bool, derived []string, err error)
+	// Functions returns the names of the functions that match and that, as far
+	// as the kernel tells, can be traced.
+	Functions(match func(*btf.FuncProto) bool) ([]string, error)
+	// Tracepoints returns the names of the tracepoints that match, called with
+	// the same prototype that Tracepoint returns.
+	Tracepoints(match func(*btf.FuncProto) bool) ([]string, error)
+	// EventCategories returns the categories under which tracefs lists a
+	// tracepoint called name.
+	EventCategories(name string) ([]string, error)
+	// Interfaces returns the names of the interfaces of this network
+	// namespace.
+	Interfaces() ([]string, error)
+}
