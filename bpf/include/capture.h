@@ -11,7 +11,7 @@
 
 /* What an attach shell knows of a hit. */
 struct hit {
-	const void *skb; /* kernel address */
+	const struct sk_buff *skb; /* address in the kernel */
 	__u32 cpu;
 };
 
@@ -27,15 +27,16 @@ static __always_inline __u64 at_most(__u64 n, __u64 limit)
 /* COUNT(captured) if the skb is in scope, else what to count it as. */
 static __always_inline __u32 in_scope(const struct sk_buff *skb)
 {
-	struct net_device *dev = skb->dev;
+	struct net_device *dev;
 	struct net *net;
 	__u32 ifindex, inum;
 
 	if (!scope_ifindex)
 		return COUNT(captured);
-	/* dev shares its place with other members while an skb sits in a
-	 * socket's queue: what cannot be read is no device
+	/* a wrong pointer (see device_of) cannot be read, or leads to another
+	 * pair of index and inode
 	 */
+	dev = device_of(skb);
 	if (!dev ||
 	    bpf_probe_read_kernel(&ifindex, sizeof(ifindex),
 				  __builtin_preserve_access_index(&dev->ifindex)) ||
@@ -71,7 +72,7 @@ static __always_inline void supply_link_header(__u8 *packet, const struct sk_buf
 
 static __always_inline __u32 examine(struct slot *slot, const struct hit *hit)
 {
-	const struct sk_buff *skb = (const void *)slot->skb;
+	const struct sk_buff *copy = (const void *)slot->skb;
 	struct event *event = &slot->event;
 	__u32 supplied, whole;
 	__u32 verdict;
@@ -81,27 +82,26 @@ static __always_inline __u32 examine(struct slot *slot, const struct hit *hit)
 	__u8 *to;
 	__u64 flags;
 
-	/* once and whole: a call for each member would cost ten times as much */
-	if (bpf_probe_read_kernel(slot->skb, bpf_core_type_size(struct sk_buff), hit->skb))
-		return COUNT(lost_fault);
-	verdict = in_scope(skb);
+	verdict = in_scope(hit->skb);
 	if (verdict != COUNT(captured))
 		return verdict;
-	place = locate(skb);
+	if (copy_skb(slot->skb, hit->skb))
+		return COUNT(lost_fault);
+	place = locate(hit->skb, copy);
 	if (!place.found)
 		return COUNT(lost_no_header);
 
 	/* what the filter can see */
 	supplied = place.link ? 0 : ETH_HLEN;
 	linear = place.end - place.start;
-	whole = supplied + linear + skb->data_len;
-	from = skb->head + place.start;
+	whole = supplied + linear + copy->data_len;
+	from = copy->head + place.start;
 	to = slot->packet + supplied;
 	head = at_most(linear, header_bytes - supplied);
 	if (bpf_probe_read_kernel(to, head, from))
 		return COUNT(lost_fault);
 	if (!place.link)
-		supply_link_header(slot->packet, skb);
+		supply_link_header(slot->packet, copy);
 	if (!netcap_filter(slot->packet, to + head, whole))
 		return COUNT(rejected_filter);
 
@@ -131,7 +131,7 @@ static __always_inline __u32 examine(struct slot *slot, const struct hit *hit)
 }
 
 /* The one pipeline behind every attach shell. */
-static __always_inline int capture(const void *skb)
+static __always_inline int capture(const struct sk_buff *skb)
 {
 	struct hit hit = { .skb = skb, .cpu = bpf_get_smp_processor_id() };
 	__u32 key = probe_index * cpus + hit.cpu;

@@ -4,12 +4,10 @@
 
 #include "config.h"
 #include "event.h"
+#include "skb.h"
 
 /* The largest IP packet and the Ethernet header before it, rounded up. */
 #define PACKET_MAX (65536 + 64)
-
-/* sizeof(struct sk_buff) is 224 to 232 bytes on 5.10 to 7.3 */
-#define SKB_MAX 512
 
 /* Task, softirq and hardirq context can interrupt each other, and a kprobe can
  * hit inside a tracepoint's program. No skb is handled in an NMI.
