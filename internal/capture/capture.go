@@ -1,0 +1,147 @@
+// Package capture moves records from the ring buffer to a sink until the run
+// ends.
+package capture
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/netcap-project/netcap/internal/event"
+	"github.com/netcap-project/netcap/internal/sink"
+)
+
+const (
+	// poll is how long a record may lie on the ring buffer unseen. The BPF side
+	// wakes the reader only when much is waiting, so that a flood does not
+	// cost a wake-up for each packet; a lone packet is found by looking.
+	poll = 50 * time.Millisecond
+
+	// clockEvery is after how many records the clock offset is measured anew
+	// if the ring buffer never runs empty.
+	clockEvery = 4096
+)
+
+// Source is the ring buffer, see [ringbuf.Reader].
+type Source interface {
+	ReadInto(*ringbuf.Record) error
+	SetDeadline(time.Time)
+	AvailableBytes() int
+	Flush() error
+}
+
+// Loop moves records. One goroutine uses it.
+type Loop struct {
+	Source  Source
+	Decoder *event.Decoder
+	Sink    sink.Sink
+	// Offset measures CLOCK_REALTIME minus CLOCK_MONOTONIC.
+	Offset func() (time.Duration, error)
+	// Limit ends the run after so many records; 0 is no limit.
+	Limit uint64
+
+	// Written is how many records the sink has taken.
+	Written uint64
+	// Left is how many records came after the limit was reached or the
+	// sink's reader had gone. Drain reads them and throws them away.
+	Left uint64
+}
+
+// Run moves records until ctx is done, the limit is reached or the sink has no
+// reader any more, and returns nil then. The probes are still attached.
+func (l *Loop) Run(ctx context.Context) error {
+	// Flush interrupts a waiting ReadInto.
+	stop := context.AfterFunc(ctx, func() { _ = l.Source.Flush() })
+	defer stop()
+	l.Source.SetDeadline(time.Now().Add(poll))
+	err := l.move(func() bool { return ctx.Err() != nil })
+	if errors.Is(err, sink.ErrDone) {
+		return nil
+	}
+	return err
+}
+
+// Drain moves what is left on the ring buffer once the probes are detached.
+// After [Loop.Run] has failed it must not be called: the sink is broken.
+func (l *Loop) Drain() error {
+	// A deadline that has passed would hide the flush for ever.
+	l.Source.SetDeadline(time.Time{})
+	if err := l.Source.Flush(); err != nil {
+		return err
+	}
+	if l.Limit == 0 || l.Written < l.Limit {
+		err := l.move(func() bool { return false })
+		if err != nil && !errors.Is(err, sink.ErrDone) {
+			return err
+		}
+		if err == nil && !l.full() {
+			return nil
+		}
+	}
+	var sample ringbuf.Record
+	for {
+		switch err := l.Source.ReadInto(&sample); {
+		case err == nil:
+			l.Left++
+		case errors.Is(err, ringbuf.ErrFlushed):
+			return nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			// The reader may still have one to report from before.
+			return err
+		}
+	}
+}
+
+func (l *Loop) full() bool { return l.Limit > 0 && l.Written >= l.Limit }
+
+// move reads until stopped, flushed or full.
+func (l *Loop) move(stopped func() bool) error {
+	var (
+		sample ringbuf.Record
+		record event.Record
+		clock  int
+	)
+	for !stopped() {
+		switch err := l.Source.ReadInto(&sample); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			l.Source.SetDeadline(time.Now().Add(poll))
+			continue
+		case errors.Is(err, ringbuf.ErrFlushed):
+			return l.Sink.Flush()
+		case err != nil:
+			return err
+		}
+		if clock--; clock < 0 {
+			offset, err := l.Offset()
+			if err != nil {
+				return err
+			}
+			l.Decoder.Offset = offset
+			clock = clockEvery
+		}
+		if err := l.Decoder.Decode(sample.RawSample, &record); err != nil {
+			return err
+		}
+		if err := l.Sink.Write(&record); err != nil {
+			if errors.Is(err, sink.ErrDone) {
+				l.Left++
+			}
+			return err
+		}
+		l.Written++
+		if l.full() {
+			return l.Sink.Flush()
+		}
+		if l.Source.AvailableBytes() == 0 {
+			if err := l.Sink.Flush(); err != nil {
+				return err
+			}
+			clock = 0
+			l.Source.SetDeadline(time.Now().Add(poll))
+		}
+	}
+	return l.Sink.Flush()
+}

@@ -1,0 +1,108 @@
+package session
+
+import (
+	"fmt"
+
+	"github.com/netcap-project/netcap/bpf"
+	"github.com/netcap-project/netcap/internal/prog"
+)
+
+// Counts is what became of the hits of one probe. Hits is the sum of all the
+// others: [Counts.Unaccounted] is zero.
+type Counts struct {
+	// Hits is how often the kernel passed the probe.
+	Hits uint64
+	// Captured hits were put on the ring buffer.
+	Captured uint64
+
+	// RejectedFilter: the expression did not match.
+	RejectedFilter uint64
+	// RejectedScope: the skb belongs to another device than that of -i.
+	RejectedScope uint64
+	// RejectedNoDevice: -i was given and the skb has no device.
+	RejectedNoDevice uint64
+	// RejectedNoSkb: the function was called with a NULL skb.
+	RejectedNoSkb uint64
+
+	// LostRing: the ring buffer was full.
+	LostRing uint64
+	// LostFault: the kernel refused to read the memory of the skb.
+	LostFault uint64
+	// LostNested: more probes interrupted each other on a CPU than there is
+	// room for.
+	LostNested uint64
+	// LostNoHeader: the skb has neither a link nor a network header, so that
+	// nobody knows where its packet starts.
+	LostNoHeader uint64
+	// LostMissed: the kernel did not run the program, because another one was
+	// running on the same CPU. Kernels before v6.7 do not tell for kprobes,
+	// and there these hits are not in Hits either.
+	LostMissed uint64
+}
+
+// Rejected is the sum of all rejections.
+func (c Counts) Rejected() uint64 {
+	return c.RejectedFilter + c.RejectedScope + c.RejectedNoDevice + c.RejectedNoSkb
+}
+
+// Lost is the sum of all losses.
+func (c Counts) Lost() uint64 {
+	return c.LostRing + c.LostFault + c.LostNested + c.LostNoHeader + c.LostMissed
+}
+
+// Unaccounted is the number of hits that are in none of the other counts: a
+// defect of netcap if it is not zero once the probes are detached.
+func (c Counts) Unaccounted() int64 {
+	return int64(c.Hits - c.Captured - c.Rejected() - c.Lost())
+}
+
+// Counts returns the ledger, one entry for each probe of the plan. While
+// probes are attached a hit may be in Hits and not yet in another count.
+func (s *Session) Counts() ([]Counts, error) {
+	all := make([]Counts, len(s.probes))
+	for i := range s.probes {
+		c := &all[i]
+		for cpu := range s.cpus {
+			var n bpf.ProbesCounts
+			if err := s.collection.Maps[bpf.ProbesMapCounters].Lookup(uint32(i*s.cpus+cpu), &n); err != nil {
+				return nil, fmt.Errorf("read the counters of probe %q: %w", s.probes[i].Text, err)
+			}
+			c.Hits += n.Hits
+			c.Captured += n.Captured
+			c.RejectedFilter += n.RejectedFilter
+			c.RejectedScope += n.RejectedScope
+			c.RejectedNoDevice += n.RejectedNoDevice
+			c.RejectedNoSkb += n.RejectedNoSkb
+			c.LostRing += n.LostRing
+			c.LostFault += n.LostFault
+			c.LostNested += n.LostNested
+			c.LostNoHeader += n.LostNoHeader
+		}
+		missed := s.missed[i]
+		if i < len(s.links) && s.links[i] != nil {
+			missed = s.missedNow(i)
+		}
+		c.LostMissed = missed
+		c.Hits += missed
+	}
+	return all, nil
+}
+
+// missedNow asks the kernel how many hits of probe i never reached its
+// program: those the kprobe itself dropped because another kprobe was being
+// handled on the CPU, and those dropped because a BPF program was. Kernels
+// that do not count them report zero.
+func (s *Session) missedNow(i int) uint64 {
+	var missed uint64
+	if stats, err := s.collection.Programs[prog.ProgramName(i)].Stats(); err == nil {
+		missed += stats.RecursionMisses
+	}
+	if info, err := s.links[i].Info(); err == nil {
+		if event := info.PerfEvent(); event != nil {
+			if kprobe := event.Kprobe(); kprobe != nil {
+				missed += kprobe.Missed
+			}
+		}
+	}
+	return missed
+}
