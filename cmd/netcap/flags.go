@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// outputFlag is the value of --output.
+type outputFlag string
+
+const (
+	outputTcpdump outputFlag = "tcpdump"
+	outputText    outputFlag = "text"
+)
+
+func (f *outputFlag) String() string { return string(*f) }
+func (f *outputFlag) Type() string   { return "FORM" }
+
+// Set implements pflag.Value.
+func (f *outputFlag) Set(s string) error {
+	switch v := outputFlag(s); v {
+	case outputTcpdump, outputText:
+		*f = v
+		return nil
+	}
+	return fmt.Errorf("packets are shown by %s or as %s", outputTcpdump, outputText)
+}
+
+// sizeFlag is a number of bytes: digits and, if wanted, one of K, M and G,
+// which stand for powers of 1024.
+type sizeFlag int
+
+const maxSize = 1 << 40
+
+func (f sizeFlag) String() string {
+	if f == 0 {
+		return ""
+	}
+	n, unit := int(f), ""
+	for _, u := range []string{"K", "M", "G"} {
+		if n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, u
+	}
+	return strconv.Itoa(n) + unit
+}
+
+func (f *sizeFlag) Type() string { return "SIZE" }
+
+// Set implements pflag.Value.
+func (f *sizeFlag) Set(s string) error {
+	digits := strings.ToUpper(strings.TrimSuffix(strings.TrimSuffix(s, "B"), "i"))
+	shift := 0
+	for i, unit := range []string{"K", "M", "G"} {
+		if d, ok := strings.CutSuffix(digits, unit); ok {
+			digits, shift = d, 10*(i+1)
+			break
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 40)
+	if err != nil || n == 0 || n > maxSize>>shift {
+		return fmt.Errorf("a size is a number, with K, M or G behind it if wanted, as in 64M")
+	}
+	*f = sizeFlag(n << shift)
+	return nil
+}
+
+// durationFlag is a time as Go writes it (30s, 5m, 1h30m), or seconds.
+type durationFlag time.Duration
+
+func (f durationFlag) String() string {
+	if f == 0 {
+		return ""
+	}
+	return time.Duration(f).String()
+}
+
+func (f *durationFlag) Type() string { return "TIME" }
+
+// Set implements pflag.Value.
+func (f *durationFlag) Set(s string) error {
+	if _, err := strconv.Atoi(s); err == nil {
+		s += "s"
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("a time is a number with a unit, as in 30s, 5m or 1h")
+	}
+	*f = durationFlag(d)
+	return nil
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/netcap-project/netcap/internal/capture"
+	"github.com/netcap-project/netcap/internal/plan"
+	"github.com/netcap-project/netcap/internal/session"
+)
+
+// share is one cause in the ledger: how many hits it took, and what to say.
+type share struct {
+	n     uint64
+	cause string
+	hint  string
+}
+
+func rejections(c session.Counts, p *plan.Plan) []share {
+	return []share{
+		{c.RejectedFilter, "did not match the expression", ""},
+		{c.RejectedScope, "not on " + p.Scope.Interface, ""},
+		{c.RejectedNoDevice, "had no device", ""},
+		{c.RejectedNoSkb, "without an skb", ""},
+	}
+}
+
+func losses(c session.Counts) []share {
+	return []share{
+		{c.LostRing, "the ring buffer was full", "a larger --buffer-size, a narrower expression or -w instead of text keeps more"},
+		{c.LostFault, "the memory of the skb could not be read", ""},
+		{c.LostNested, "too many probes interrupted each other", "trace fewer probes at once"},
+		{c.LostNoHeader, "no link or network header in the skb", "these are packets whose headers are not built yet at this probe, or messages of netlink and unix sockets; trace a later or earlier function"},
+		{c.LostMissed, "the kernel did not run the probe, as another one ran on the CPU", "trace fewer probes at once"},
+	}
+}
+
+// printLedger prints what became of every hit.
+func printLedger(w io.Writer, p *plan.Plan, loop *capture.Loop, counts []session.Counts) {
+	fmt.Fprintf(w, "%s captured\n", plural(loop.Written, "packet"))
+	if loop.Left > 0 {
+		fmt.Fprintf(w, "%s more matched and came after the end of the output\n", plural(loop.Left, "packet"))
+	}
+	for i, c := range counts {
+		fmt.Fprintf(w, "%s: %s = %d captured + %d rejected%s + %d lost%s", p.Probes[i].Text, plural(c.Hits, "hit"),
+			c.Captured, c.Rejected(), causes(rejections(c, p)), c.Lost(), causes(losses(c)))
+		if n := c.Unaccounted(); n != 0 {
+			fmt.Fprintf(w, " + %d unaccounted for, which is a defect of netcap: please report it", n)
+		}
+		fmt.Fprintln(w)
+	}
+	hinted := make(map[string]bool)
+	for _, c := range counts {
+		for _, l := range losses(c) {
+			if l.n > 0 && l.hint != "" && !hinted[l.hint] {
+				hinted[l.hint] = true
+				fmt.Fprintf(w, "netcap: hint: %s: %s\n", l.cause, l.hint)
+			}
+		}
+	}
+}
+
+// causes lists the shares that are not zero in brackets.
+func causes(shares []share) string {
+	var parts []string
+	for _, s := range shares {
+		if s.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", s.n, s.cause))
+		}
+	}
+	if parts == nil {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+func plural(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// strict fails if any hit was lost or is unaccounted for.
+func strict(counts []session.Counts) error {
+	var lost, open uint64
+	for _, c := range counts {
+		lost += c.Lost()
+		open += uint64(c.Unaccounted())
+	}
+	if lost+open == 0 {
+		return nil
+	}
+	return &runError{fmt.Errorf("--strict: %s lost", plural(lost+open, "hit")), ""}
+}

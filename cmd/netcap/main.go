@@ -1,0 +1,47 @@
+// Command netcap shows packets at any kernel function that takes an skb.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	os.Exit(outcome(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// stdio is what a command may write to.
+type stdio struct {
+	in, out, err *os.File
+}
+
+// outcome runs the command line and returns the exit code. A second SIGINT or
+// SIGTERM ends it at once; the kernel then closes what the run has open, which
+// detaches every probe.
+func outcome(args []string, io stdio) int {
+	interrupts := make(chan os.Signal, 2)
+	signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+
+	stop := make(chan os.Signal, 1)
+	done := make(chan int, 1)
+	go func() { done <- run(args, io, stop) }()
+
+	asked := false
+	for {
+		select {
+		case code := <-done:
+			return code
+		case sig := <-interrupts:
+			// The reader of stdout or the terminal may go away more than
+			// once; only a person or a supervisor insists.
+			if asked && sig != syscall.SIGPIPE && sig != syscall.SIGHUP {
+				return exitRun
+			}
+			if !asked {
+				stop <- sig
+			}
+			asked = true
+		}
+	}
+}

@@ -1,0 +1,375 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/netcap-project/netcap/internal/capture"
+	"github.com/netcap-project/netcap/internal/event"
+	"github.com/netcap-project/netcap/internal/kernel"
+	"github.com/netcap-project/netcap/internal/plan"
+	"github.com/netcap-project/netcap/internal/prog"
+	"github.com/netcap-project/netcap/internal/session"
+	"github.com/netcap-project/netcap/internal/sink"
+)
+
+// skbOptions is the command line of netcap skb.
+type skbOptions struct {
+	request plan.Request
+
+	expressions  []string
+	tcpdumpFlags string
+	tcpdumpArgs  []string // of tcpdumpFlags, split
+	output       outputFlag
+	writeFile    string
+	rotate       int
+
+	count     uint64
+	duration  durationFlag
+	strict    bool
+	dryRun    bool
+	readyFile string
+	quiet     bool
+	verbose   bool
+}
+
+const defaultTcpdumpFlags = "-nn"
+
+func newSkb(io stdio) *cobra.Command {
+	o := &skbOptions{output: outputTcpdump}
+	cmd := &cobra.Command{
+		Use:                   "skb -f PROBE[,PROBE...] [OPTION...] [EXPRESSION]",
+		Short:                 "Show packets at kernel functions and tracepoints",
+		Long:                  skbLong,
+		Example:               skbExample,
+		DisableFlagsInUseLine: true,
+		Args:                  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.complete(cmd.Flags(), args); err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), io)
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringArrayVarP(&o.request.Probes, "function", "f", nil, "trace `PROBE`: func@N, kprobe:func@N or tracepoint:category:name; several with commas or several -f")
+	f.StringArrayVarP(&o.expressions, "expression", "e", nil, "show packets that match the pcap-filter(7) `EXPRESSION`")
+	f.StringVarP(&o.request.Interface, "interface", "i", "", "only packets whose device is `INTERFACE` of this network namespace")
+	f.IntVarP(&o.request.Snaplen, "snaplen", "s", plan.MaxSnaplen, "capture at most `BYTES` of a packet (also --capture-max-size)")
+	f.StringVarP(&o.tcpdumpFlags, "tcpdump-flags", "t", "", "`OPTIONS` of the tcpdump that shows the packets (default "+defaultTcpdumpFlags+", with several probes "+defaultTcpdumpFlags+" -S)")
+	f.Var(&o.output, "output", "show packets by `FORM`: tcpdump, or text, which needs no tcpdump")
+	f.StringVarP(&o.writeFile, "write-file", "w", "", "write packets to the pcap `FILE` instead of showing them; - is stdout")
+	f.IntVar(&o.rotate, "write-file-rotate", 0, "with -w: keep only the last `N` packets, and write them at the end")
+	f.Uint64VarP(&o.count, "count", "c", 0, "end after `N` packets")
+	f.Var(&o.duration, "duration", "end after `TIME`, as in 30s or 5m")
+	f.Var((*sizeFlag)(&o.request.BufferSize), "buffer-size", fmt.Sprintf("`SIZE` of the ring buffer, as in 64M (default %s)", sizeFlag(plan.DefaultBufferSize).String()))
+	f.Var(&o.request.FilterBackend, "filter-backend", "how the expression gets into the kernel: `auto`, c (clang) or ebpf (no compiler)")
+	f.BoolVar(&o.strict, "strict", false, "exit with 1 if any hit was lost")
+	f.StringVar(&o.readyFile, "ready-file", "", "create `FILE` when all probes are attached")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "no ready line and no counts")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "say more: how probes are attached, the verifier's log if it refuses")
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "capture-max-size" {
+			name = "snaplen"
+		}
+		return pflag.NormalizedName(name)
+	})
+	return cmd
+}
+
+// complete takes in the words behind the options and refuses what does not go
+// together, before anything is touched.
+func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
+	expressions := o.expressions
+	if len(words) > 0 {
+		expressions = append(expressions, strings.Join(words, " "))
+	}
+	if len(expressions) > 0 {
+		o.request.Expression = expressions[0]
+	}
+	args, err := sink.SplitFlags(o.tcpdumpFlags)
+	o.tcpdumpArgs = args
+	switch {
+	case len(expressions) > 1 && len(words) > 0:
+		return &usageError{fmt.Sprintf("the expression is given twice, by -e and as %q", strings.Join(words, " ")),
+			"use one of the two; a value with blanks needs quotes, as in -t \"-nn -v\""}
+	case len(expressions) > 1:
+		return &usageError{fmt.Sprintf("the expression is given twice, as %q and %q", expressions[0], expressions[1]),
+			"join the two, as in -e \"(tcp) and (port 80)\""}
+	case err != nil:
+		return &usageError{err.Error(), hintOf(err)}
+	case o.rotate < 0:
+		return &usageError{fmt.Sprintf("--write-file-rotate %d: the number of packets to keep is at least 1", o.rotate),
+			"leave it out to write every packet"}
+	case o.rotate > 0 && o.writeFile == "":
+		return &usageError{"--write-file-rotate keeps the last packets for a file, and there is none", "add -w FILE"}
+	case f.Changed("write-file") && o.writeFile == "":
+		return &usageError{"-w: the name of the file is empty", "use -w FILE, or -w - for stdout"}
+	case f.Changed("write-file") && f.Changed("output"):
+		return &usageError{"-w writes packets to a file and --output shows them, one at a time", "leave out one of the two"}
+	case f.Changed("tcpdump-flags") && o.output == outputText:
+		return &usageError{"-t is for tcpdump, and --output text does without it", "leave out one of the two"}
+	case f.Changed("duration") && o.duration <= 0:
+		return &usageError{fmt.Sprintf("--duration %v: a run takes some time", time.Duration(o.duration)),
+			"leave it out to run until Ctrl-C"}
+	case f.Changed("ready-file") && o.readyFile == "":
+		return &usageError{"--ready-file: the name of the file is empty", "use --ready-file FILE"}
+	case o.quiet && o.verbose:
+		return &usageError{"-q and -v are opposites", "leave out one of the two"}
+	}
+	return nil
+}
+
+// run follows the arrows: request, plan, programs, session, records, sink.
+func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
+	system := kernel.New()
+	p, err := plan.Resolve(o.request, system)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		_, err := fmt.Fprint(io.out, p)
+		return err
+	}
+	for _, n := range p.Notices {
+		o.tell(io, "notice: %s", n)
+	}
+	if o.tcpdumpFlags != "" && o.writeFile != "" {
+		o.tell(io, "notice: -t is ignored, as -w needs no tcpdump")
+	}
+	if err := checkReadyFile(o.readyFile); err != nil {
+		return err
+	}
+
+	out, err := o.newOutput(p, system, io)
+	if err != nil {
+		return err
+	}
+	closed := false
+	closeOutput := func() error {
+		if closed {
+			return nil
+		}
+		closed = true
+		return out.Close()
+	}
+	defer func() { err = errors.Join(err, closeOutput()) }()
+
+	spec, cpus, err := build(ctx, p, system)
+	if err != nil {
+		return err
+	}
+	s, err := session.Open(p, spec, cpus, system.BTF())
+	if err != nil {
+		return o.explain(io, system, err)
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := out.Open(); err != nil {
+		return err
+	}
+	if err := o.ready(io, p); err != nil {
+		return err
+	}
+
+	if o.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(o.duration))
+		defer cancel()
+	}
+	clock, err := kernel.NewClock()
+	if err != nil {
+		return err
+	}
+	loop := &capture.Loop{
+		Source:  s.Reader(),
+		Decoder: &event.Decoder{Probes: len(p.Probes)},
+		Sink:    out,
+		Offset: func() (time.Duration, error) {
+			err := clock.Refresh()
+			return clock.Offset(), err
+		},
+		Limit: o.count,
+	}
+	err = loop.Run(ctx)
+	err = errors.Join(err, s.Detach())
+	if err == nil {
+		err = loop.Drain()
+	}
+	err = errors.Join(err, closeOutput())
+
+	counts, countErr := s.Counts()
+	if countErr != nil {
+		return errors.Join(err, countErr)
+	}
+	if !o.quiet {
+		printLedger(io.err, p, loop, counts)
+	}
+	if err == nil && o.strict {
+		return strict(counts)
+	}
+	return err
+}
+
+// build makes the programs of a plan, and says for how many CPUs.
+func build(ctx context.Context, p *plan.Plan, system *kernel.System) (*ebpf.CollectionSpec, int, error) {
+	cpus, err := system.CPUs()
+	if err != nil {
+		return nil, 0, err
+	}
+	body, err := p.Filter.Assemble(ctx, p.FilterBackend, p.Clang)
+	if err != nil {
+		return nil, 0, err
+	}
+	spec, err := prog.Build(p, body, cpus)
+	return spec, cpus, err
+}
+
+// output is a sink that touches the world outside only when it is opened, or
+// not before all that can be wrong with it is known.
+type output interface {
+	sink.Sink
+	Open() error
+}
+
+// tcpdump is opened when the child has accepted its options.
+type tcpdump struct{ *sink.Tcpdump }
+
+func (t tcpdump) Open() error { return t.Ready() }
+
+// text has nothing to open.
+type text struct{ *sink.Text }
+
+func (text) Open() error { return nil }
+
+func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
+	var names []string
+	for _, probe := range p.Probes {
+		names = append(names, probe.Name)
+	}
+	switch {
+	case o.writeFile != "" && o.rotate > 0:
+		return sink.NewRotate(o.writeFile, io.out, p.Snaplen, o.rotate)
+	case o.writeFile != "":
+		return sink.NewPcap(o.writeFile, io.out, p.Snaplen)
+	case o.output == outputText:
+		lines, err := sink.NewText(io.out, names)
+		if err != nil {
+			return nil, err
+		}
+		return text{lines}, nil
+	}
+	flags := o.tcpdumpArgs
+	if len(flags) == 0 {
+		flags = []string{defaultTcpdumpFlags}
+		if len(names) > 1 {
+			// Relative numbers would make one segment look different at its
+			// second probe.
+			flags = append(flags, "-S")
+		}
+	}
+	path, err := system.LookPath("tcpdump")
+	if err != nil {
+		path = "tcpdump" // NewTcpdump says that it is missing
+	}
+	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Names: names, Stdout: io.out, Stderr: io.err})
+	if err != nil {
+		return nil, err
+	}
+	return tcpdump{child}, nil
+}
+
+// checkReadyFile refuses early what could not be created later.
+func checkReadyFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return &runError{fmt.Errorf("--ready-file %q: it is a directory", path), "name a file in it"}
+	}
+	dir := filepath.Dir(path)
+	if err := unix.Access(dir+"/.", unix.W_OK|unix.X_OK); err != nil {
+		return &runError{fmt.Errorf("--ready-file %q: no file can be created in %q: %w", path, dir, err), "name a file in a directory of yours"}
+	}
+	return nil
+}
+
+// ready tells the user and whoever waits for the ready file that no packet
+// will be missed from now on.
+func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
+	if o.readyFile != "" {
+		if err := os.WriteFile(o.readyFile, []byte("ready\n"), 0o644); err != nil {
+			return &runError{fmt.Errorf("--ready-file: %w", err), ""}
+		}
+	}
+	if o.quiet {
+		return nil
+	}
+	var probes []string
+	for _, probe := range p.Probes {
+		text := probe.Text
+		if o.verbose {
+			text += " (" + probe.Backend + ")"
+		}
+		probes = append(probes, text)
+	}
+	line := "tracing " + strings.Join(probes, ", ")
+	if !p.Filter.MatchesAll() {
+		line += fmt.Sprintf(", expression %q", p.Filter)
+		if o.verbose {
+			line += fmt.Sprintf(" (%s, %d header bytes)", p.FilterBackend, p.Filter.Reach())
+		}
+	}
+	if o.writeFile != "" && o.writeFile != "-" {
+		line += ", writing " + o.writeFile
+	}
+	o.tell(io, "ready: %s", line)
+	return nil
+}
+
+// tell prints a line for the user unless -q is given.
+func (o *skbOptions) tell(io stdio, format string, a ...any) {
+	if !o.quiet {
+		fmt.Fprintf(io.err, "netcap: %s\n", oneLine(fmt.Sprintf(format, a...)))
+	}
+}
+
+// explain turns what the kernel answered into what is the matter with it.
+func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) && o.verbose {
+		fmt.Fprintf(io.err, "%+v\n", verifier)
+	}
+	step, symbol, asked := kernel.StepLoad, "", "load the programs"
+	var attach *session.AttachError
+	if errors.As(err, &attach) {
+		step, symbol = attach.Probe.Backend, attach.Probe.Symbol
+		asked = fmt.Sprintf("attach probe %q", attach.Probe.Text)
+	}
+	if finding := system.Explain(step, symbol, err); finding != nil {
+		return &runError{fmt.Errorf("%s: %s", asked, finding.Detail), finding.Hint}
+	}
+	if verifier != nil {
+		return &runError{err, "run again with -v for the verifier's log, and report it with the output of \"netcap version\""}
+	}
+	return err
+}
+
+func hintOf(err error) string {
+	var hinter interface{ Hint() string }
+	if errors.As(err, &hinter) {
+		return hinter.Hint()
+	}
+	return ""
+}
