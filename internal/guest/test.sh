@@ -1,0 +1,104 @@
+#!/bin/bash
+# test.sh: run the tests that need root and a kernel of their own, in guests.
+#
+# Usage: test.sh [KERNEL...]    all kernels when none is given; see env.sh for the tags
+#
+# Builds ./netcap and the test binaries on the host and runs them in one guest per kernel, each
+# with its package directory as working directory, NETCAP_BIN (absolute path of ./netcap) and NETCAP_GUEST
+# (the tag) set. Output comes with the kernel's tag before each line, and ends with a line per kernel.
+# build/guest/KERNEL/ holds log, dmesg and console of the last run.
+#
+# A kernel fails if a test does, if a package ran none, if the guest died or timed out, or if
+# the kernel complained (a WARNING, a BUG, an Oops, a stall, a hung task) after the tests began.
+#
+# Env: PACKAGES (internal/e2e filter)  RUN (pattern of tests, as go test -run)  JOBS (guests at a time, 1)
+#      TIMEOUT (seconds for a guest, 1500)  SMP, MEM, APPEND (see run.sh)
+# Exit: 0 if every kernel passed, 1 otherwise.
+set -euo pipefail
+. "$(dirname -- "$0")/env.sh"
+case ${1:-} in -h | --help) usage; exit ;; esac
+export TIMEOUT=${TIMEOUT:-1500}
+packages=${PACKAGES:-internal/e2e filter}
+results=$tree/build/guest
+# 5.10 and 6.1 say "WARNING: CPU: 0 PID: 7 at", 7.x says "WARNING: net/core/dev.c:12 at".
+complaint='\] WARNING: |BUG: |Oops|[Ss]tall|general protection fault|Kernel panic|INFO: task '
+
+# inside: what runs in the guest.
+# shellcheck disable=SC2016  # expanded there
+inside='
+status=0
+for package in $PACKAGES; do
+	cd "$TREE/$package" || exit
+	echo "=== PACKAGE $package"
+	"$TREE/build/${package##*/}.test" -test.v -test.timeout "$((TIMEOUT - SECONDS - 15))s" ${RUN:+-test.run "$RUN"} || status=1
+done
+exit $status'
+
+# complaints FILE: what the kernel complained of since the command started, or in the whole log if
+# that line has been pushed out of the kernel's buffer.
+complaints() {
+	awk '/netcap guest: command starts/ { n = 0; next } { line[n++] = $0 } END { for (i = 0; i < n; i++) print line[i] }' "$1" |
+		grep -E "$complaint" || true
+}
+
+# one KERNEL: run a guest and write its line of the closing table to DIR/summary; the first word is
+# "ok" or "FAILED".
+one() {
+	local kernel=$1 dir=$results/$1 status=0 start=$SECONDS why='' passed failed skipped package release
+	mkdir -p "$dir"
+	rm -f "$dir"/{log,dmesg,console,summary}
+	"$here/run.sh" -k "$kernel" -o "$dir" -C "$tree" -e NETCAP_BIN="$tree/netcap" -e TREE="$tree" -e "PACKAGES=$packages" \
+		-e "TIMEOUT=$TIMEOUT" -e "RUN=${RUN:-}" bash -c "$inside" 2>&1 |
+		tee "$dir/log" | sed -u "s/^/[$kernel] /" || status=${PIPESTATUS[0]}
+	count() { grep -cE "^ *--- $1: " "$dir/log" || true; }
+	passed=$(count PASS) failed=$(count FAIL) skipped=$(count SKIP)
+	case $status in
+	0) ;;
+	124) why="; stopped after $TIMEOUT s (TIMEOUT)" ;;
+	125) why='; the guest died' ;;
+	*) why="; exit code $status" ;;
+	esac
+	for package in $packages; do
+		awk -v p="$package" '/^=== PACKAGE / { on = $3 == p } on && /--- (PASS|FAIL): / { n++ } END { exit !n }' "$dir/log" ||
+			[ -n "${RUN:-}" ] || why="$why; no test ran in $package"
+	done
+	[ "$passed" -gt 0 ] || [ -z "${RUN:-}" ] || why="$why; no test ran"
+	[ ! -s "$dir/dmesg" ] || [ -z "$(complaints "$dir/dmesg")" ] || why="$why; the kernel complained:"
+	release=$(cat "$(kernel_dir "$kernel")/release")
+	{
+		printf '%-6s %-5s %-22s %5d passed %4d failed %4d skipped %5d s%s\n' "$([ -n "$why" ] && echo FAILED || echo ok)" \
+			"$kernel" "$release" "$passed" "$failed" "$skipped" $((SECONDS - start)) "$why"
+		case $why in *complained*) complaints "$dir/dmesg" | head -5 ;; esac
+	} >"$dir/summary"
+}
+
+kernels=()
+# shellcheck disable=SC2086  # a list
+[ $# -gt 0 ] || set -- $all_kernels
+for kernel; do kernels+=("${kernel%.x}"); done
+"$here/kernels.sh" "${kernels[@]}"
+cd "$tree"
+mkdir -p build
+for package in $packages; do "$here/go.sh" test -c -o "build/${package##*/}.test" "./$package"; done
+[ -x netcap ] || die 'there is no ./netcap; run make'
+
+# Each guest in a process group of its own, so that all of it can be ended.
+set -m
+# shellcheck disable=SC2317  # reached by the trap
+finish() {
+	local job
+	for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done
+	wait
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+for kernel in "${kernels[@]}"; do
+	while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-1}" ]; do wait -n || true; done
+	one "$kernel" &
+done
+wait
+
+echo
+for kernel in "${kernels[@]}"; do cat "$results/$kernel/summary" 2>/dev/null || echo "FAILED $kernel: no result"; done | tee build/guest/summary
+! grep -q '^FAILED' build/guest/summary
