@@ -1,0 +1,3 @@
+// Package internal holds nothing but the test that guards which package may
+// import which.
+package internal
