@@ -10,7 +10,7 @@ share    = $(DESTDIR)$(PREFIX)/share
 vcs     := $(if $(shell git rev-parse HEAD 2>/dev/null),auto,false)
 flags   := -buildvcs=$(vcs) -trimpath
 
-.PHONY: build deps generate check-generated unit guest-test test guest demo static man install uninstall clean help
+.PHONY: build deps generate check-generated unit guest-test test cost guest demo static man install uninstall clean help
 
 build: ## build ./netcap (the default)
 	CGO_ENABLED=1 $(GO) build $(flags) -o netcap ./cmd/netcap
@@ -34,6 +34,12 @@ guest-test: ## the tests that need root, in guests (KERNELS="5.10 6.1 6.12 7", R
 	@$(MAKE) --no-print-directory build
 	@$(scripts)/test.sh $(subst $(comma), ,$(KERNELS))
 
+cost: ## what a packet costs with netcap and with tcpdump, in instructions, in a guest (KERNEL=6.12)
+	@$(scripts)/deps.sh build run guest
+	@$(MAKE) --no-print-directory build
+	$(GO) test -c -o build/cost.test ./internal/cost
+	ICOUNT=1 $(scripts)/run.sh -k "$(KERNEL)" -e NETCAP_BIN="$(CURDIR)/netcap" build/cost.test -test.run '^$$' -test.bench . -test.benchtime 20000x
+
 guest: ## a shell in a guest (KERNEL=6.12), or one command (CMD='uname -r')
 	@$(scripts)/deps.sh guest
 	@$(scripts)/run.sh -k "$(KERNEL)" $(if $(value CMD),bash -c "$$CMD")
@@ -43,7 +49,7 @@ deps: ## install what building and testing need (quiet if all is there)
 
 generate: ## compile the BPF programs (needs clang; Debian 12's, version 14, is the reference)
 	@$(scripts)/deps.sh bpf
-	$(GO) generate ./bpf/...
+	$(GO) generate ./bpf ./filter/internal/verdict
 	@$(scripts)/generated.sh --record
 
 check-generated: ## are the committed BPF objects what their sources make?

@@ -1,7 +1,7 @@
 #!/bin/bash
 # generated.sh: are the committed BPF objects what their sources make?
 #
-# Usage: generated.sh --record    after `go generate ./bpf/...`: write bpf/SOURCES.sha256
+# Usage: generated.sh --record    after `go generate`: write bpf/SOURCES.sha256
 #        generated.sh             check; exit 1 if they are not
 #
 # bpf/SOURCES.sha256 holds the sum of every source, of every object, and of the go.mod line that fixes
@@ -12,13 +12,15 @@ set -euo pipefail
 . "$(dirname -- "$0")/env.sh"
 cd "$tree"
 record=bpf/SOURCES.sha256
+# where go:generate makes objects
+dirs=(bpf filter/internal/verdict)
 
 clang_major() { clang --version 2>/dev/null | sed -n 's/.*clang version \([0-9]*\).*/\1/p' | head -1; }
 
 sums() {
 	local file
 	echo "bpf2go $(sed -n 's|^[[:space:]]*github.com/cilium/ebpf \(v[^ ]*\).*|\1|p' go.mod)"
-	find bpf -type f ! -name '*_test.go' \( -name '*.c' -o -name '*.h' -o -name '*.go' -o -name '*.o' \) | LC_ALL=C sort |
+	find "${dirs[@]}" -type f ! -name '*_test.go' \( -name '*.c' -o -name '*.h' -o -name '*.go' -o -name '*.o' \) | LC_ALL=C sort |
 		while read -r file; do sha256sum "$file"; done
 }
 
@@ -42,7 +44,8 @@ if [ "$(clang_major)" != "$recorded" ]; then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp -r go.mod go.sum bpf "$work/"
-(cd "$work" && find bpf -name '*_bpfe[lb].*' -delete && "$here/go.sh" generate ./bpf/...) >"$work/log" 2>&1 ||
+cp -r --parents go.mod go.sum "${dirs[@]}" "$work/"
+(cd "$work" && find "${dirs[@]}" -name '*_bpfe[lb].*' -delete && "$here/go.sh" generate "${dirs[@]/#/./}") >"$work/log" 2>&1 ||
 	{ cat "$work/log" >&2; die 'go generate has failed'; }
-if ! diff -rq bpf "$work/bpf" >&2; then die 'the BPF objects differ from what their sources make; run: make generate'; fi
+for dir in "${dirs[@]}"; do diff -rq "$dir" "$work/$dir" >&2 || differ=1; done
+if [ -n "${differ:-}" ]; then die 'the BPF objects differ from what their sources make; run: make generate'; fi
