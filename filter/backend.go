@@ -72,7 +72,7 @@ func (f *Filter) Assemble(ctx context.Context, backend Backend, clang string) (a
 	case EBPF:
 		body, err = f.translate()
 	default:
-		return nil, fmt.Errorf("filter %q: no backend %v", f.expr, backend)
+		return nil, &Error{Expr: f.expr, Reason: fmt.Sprintf("there is no backend %v", backend)}
 	}
 	if err != nil {
 		return nil, err

@@ -22,14 +22,15 @@
 //     bound for a load, since comparing two pointers into a map value teaches it
 //     nothing (find_good_pkt_pointers in kernel/bpf/verifier.c works on packet
 //     pointers alone).
-//   - R2: the end of the bytes that are there. A load that touches or passes it
-//     rejects the packet, as it does in libpcap when a capture is truncated.
+//   - R2: the end of the bytes that are there. A load that goes past it rejects
+//     the packet, as it does in libpcap when a capture is truncated.
 //   - R3: the length of the whole packet. "len", "less" and "greater" compare
 //     with it, never with what is there.
 //   - R0 on return: 0 to reject, anything else to accept.
 //
-// No helper is called and no map is used. Up to 64 bytes of stack hold the
-// scratch memory of cBPF. R6 may be used: the kernel saves it for the caller.
+// No helper is called and no map is used. R6 to R9 may be used: the kernel saves
+// them for the caller. So may the stack, up to 64 bytes for the scratch memory of
+// cBPF; clang keeps it in registers in all expressions that the tests know.
 //
 // Reach tells how much of a packet has to be there for the filter to decide as
 // it would decide on the whole of it.
