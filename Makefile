@@ -27,9 +27,10 @@ unit: ## formatting, vet, generated files, and the tests that need no root
 	@files=$$($(GO) --gofmt -l .) && if [ -n "$$files" ]; then echo "run gofmt -w on:" $$files >&2; exit 1; fi
 	$(GO) vet ./...
 	@$(MAKE) --no-print-directory check-generated
-	$(GO) test ./...
+	@mkdir -p build/clang-objects
+	NETCAP_CLANG_OBJECTS="$(CURDIR)/build/clang-objects" $(GO) test ./...
 
-guest-test: ## the tests that need root, in guests (KERNELS="5.10 6.1 6.12 7", RUN=pattern, JOBS=1)
+guest-test: ## the tests that need root, in guests (KERNELS="5.10 6.1 6.12 7", RUN=pattern, JOBS=2)
 	@$(scripts)/deps.sh build bpf run test guest
 	@$(MAKE) --no-print-directory build
 	@$(scripts)/test.sh $(subst $(comma), ,$(KERNELS))

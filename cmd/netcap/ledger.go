@@ -31,7 +31,7 @@ func losses(c session.Counts) []share {
 		{c.LostRing, "the ring buffer was full", "a larger --buffer-size, a narrower expression or -w instead of text keeps more"},
 		{c.LostFault, "the memory of the skb could not be read", ""},
 		{c.LostNested, "too many probes interrupted each other", "trace fewer probes at once"},
-		{c.LostNoHeader, "no link or network header in the skb", "these are packets whose headers are not built yet at this probe, or messages of netlink and unix sockets; trace a later or earlier function"},
+		{c.LostNoHeader, "no link or network header in the skb", "the headers are not built yet at this probe, or it is no packet but a message of a netlink or unix socket"},
 		{c.LostMissed, "the kernel did not run the probe, as another one ran on the CPU", "trace fewer probes at once"},
 	}
 }

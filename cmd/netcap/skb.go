@@ -135,6 +135,9 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 // run follows the arrows: request, plan, programs, session, records, sink.
 func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	system := kernel.New()
+	// Reading the kernel's types takes longest of all: begin with it. Resolve
+	// meets the error, if there is one.
+	go func() { _ = system.LoadBTF() }()
 	p, err := plan.Resolve(o.request, system)
 	if err != nil {
 		return err
@@ -358,6 +361,9 @@ func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
 		asked = fmt.Sprintf("attach probe %q", attach.Probe.Text)
 	}
 	if finding := system.Explain(step, symbol, err); finding != nil {
+		if finding.ID == kernel.Symbol && finding.Hint == "" {
+			finding.Hint = plan.Suggest(symbol, system)
+		}
 		return &runError{fmt.Errorf("%s: %s", asked, finding.Detail), finding.Hint}
 	}
 	if verifier != nil {
