@@ -25,7 +25,8 @@ type ProbesCounts struct {
 	LostFault        uint64
 	LostNested       uint64
 	LostNoHeader     uint64
-	Unused           [6]uint64
+	LostNonsense     uint64
+	Unused           [5]uint64
 }
 
 type ProbesEvent struct {

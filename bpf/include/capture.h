@@ -94,6 +94,8 @@ static __always_inline __u32 examine(struct slot *slot, const struct hit *hit)
 	/* what the filter can see */
 	supplied = place.link ? 0 : ETH_HLEN;
 	linear = place.end - place.start;
+	if (linear > LENGTH_MAX || copy->data_len > LENGTH_MAX)
+		return COUNT(lost_nonsense);
 	whole = supplied + linear + copy->data_len;
 	from = copy->head + place.start;
 	to = slot->packet + supplied;

@@ -31,10 +31,11 @@ struct counts {
 	__u64 lost_fault;	  /* the kernel refused to read the memory */
 	__u64 lost_nested;	  /* too many probes interrupting each other */
 	__u64 lost_no_header;	  /* no link or network header in the skb */
+	__u64 lost_nonsense;	  /* lengths that no packet has: not an skb any more */
 	/* to a power of two, so that a mask proves an index to the verifier,
 	 * and to whole cache lines, so that two CPUs do not write to one
 	 */
-	__u64 unused[6];
+	__u64 unused[5];
 };
 
 #define COUNTS (sizeof(struct counts) / sizeof(__u64))

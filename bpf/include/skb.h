@@ -4,6 +4,9 @@
 
 #include "kernel.h"
 
+/* No part of a packet is longer: BIG TCP ends at 512 KiB (GSO_MAX_SIZE). */
+#define LENGTH_MAX (1 << 20)
+
 /* Where the packet of an skb starts.
  *
  * An skb moves its data pointer over the headers and keeps the place of each

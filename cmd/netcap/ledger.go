@@ -32,6 +32,7 @@ func losses(c session.Counts) []share {
 		{c.LostFault, "the memory of the skb could not be read", ""},
 		{c.LostNested, "too many probes interrupted each other", "trace fewer probes at once"},
 		{c.LostNoHeader, "no link or network header in the skb", "the headers are not built yet at this probe, or it is no packet but a message of a netlink or unix socket"},
+		{c.LostNonsense, "the skb was no packet any more", ""},
 		{c.LostMissed, "the kernel did not run the probe, as another one ran on the CPU", "trace fewer probes at once"},
 	}
 }

@@ -21,7 +21,7 @@ type stdio struct {
 // detaches every probe.
 func outcome(args []string, io stdio) int {
 	interrupts := make(chan os.Signal, 2)
-	signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 
 	stop := make(chan os.Signal, 1)
 	done := make(chan int, 1)
@@ -33,9 +33,9 @@ func outcome(args []string, io stdio) int {
 		case code := <-done:
 			return code
 		case sig := <-interrupts:
-			// The reader of stdout or the terminal may go away more than
-			// once; only a person or a supervisor insists.
-			if asked && sig != syscall.SIGPIPE && sig != syscall.SIGHUP {
+			// The terminal may go away more than once; only a person or a
+			// supervisor insists.
+			if asked && sig != syscall.SIGHUP {
 				return exitRun
 			}
 			if !asked {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -186,6 +188,10 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return err
 	}
 
+	// From here on a broken pipe is the reader of the output going away. Before,
+	// it may be a compiler that does not read its input.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGPIPE)
+	defer stop()
 	if o.duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(o.duration))

@@ -34,6 +34,9 @@ type Counts struct {
 	// LostNoHeader: the skb has neither a link nor a network header, so that
 	// nobody knows where its packet starts.
 	LostNoHeader uint64
+	// LostNonsense: the lengths in the skb are those of no packet, as when it is
+	// freed while the probe looks at it.
+	LostNonsense uint64
 	// LostMissed: the kernel did not run the program, because another one was
 	// running on the same CPU. Kernels before v6.7 do not tell for kprobes,
 	// and there these hits are not in Hits either.
@@ -47,7 +50,7 @@ func (c Counts) Rejected() uint64 {
 
 // Lost is the sum of all losses.
 func (c Counts) Lost() uint64 {
-	return c.LostRing + c.LostFault + c.LostNested + c.LostNoHeader + c.LostMissed
+	return c.LostRing + c.LostFault + c.LostNested + c.LostNoHeader + c.LostNonsense + c.LostMissed
 }
 
 // Unaccounted is the number of hits that are in none of the other counts: a
@@ -77,6 +80,7 @@ func (s *Session) Counts() ([]Counts, error) {
 			c.LostFault += n.LostFault
 			c.LostNested += n.LostNested
 			c.LostNoHeader += n.LostNoHeader
+			c.LostNonsense += n.LostNonsense
 		}
 		missed := s.missed[i]
 		if i < len(s.links) && s.links[i] != nil {
