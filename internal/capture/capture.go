@@ -48,6 +48,11 @@ type Loop struct {
 	// Left is how many records came after the limit was reached or the
 	// sink's reader had gone. Drain reads them and throws them away.
 	Left uint64
+
+	sample ringbuf.Record
+	record event.Record
+	clock  int  // records until the clock offset is measured anew
+	gone   bool // the sink has no reader any more
 }
 
 // Run moves records until ctx is done, the limit is reached or the sink has no
@@ -57,11 +62,32 @@ func (l *Loop) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Source.Flush() })
 	defer stop()
 	l.Source.SetDeadline(time.Now().Add(poll))
-	err := l.move(func() bool { return ctx.Err() != nil })
-	if errors.Is(err, sink.ErrDone) {
-		return nil
+	for ctx.Err() == nil && l.open() {
+		switch err := l.Source.ReadInto(&l.sample); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			// A child may have died while there was nothing to write.
+			if err := l.flush(); err != nil {
+				return err
+			}
+			l.Source.SetDeadline(time.Now().Add(poll))
+			continue
+		case errors.Is(err, ringbuf.ErrFlushed):
+			return l.flush()
+		case err != nil:
+			return err
+		}
+		if err := l.take(); err != nil {
+			return err
+		}
+		if l.Source.AvailableBytes() == 0 {
+			if err := l.flush(); err != nil {
+				return err
+			}
+			l.clock = 0
+			l.Source.SetDeadline(time.Now().Add(poll))
+		}
 	}
-	return err
+	return l.flush()
 }
 
 // Drain moves what is left on the ring buffer once the probes are detached.
@@ -72,76 +98,64 @@ func (l *Loop) Drain() error {
 	if err := l.Source.Flush(); err != nil {
 		return err
 	}
-	if l.Limit == 0 || l.Written < l.Limit {
-		err := l.move(func() bool { return false })
-		if err != nil && !errors.Is(err, sink.ErrDone) {
+	for {
+		switch err := l.Source.ReadInto(&l.sample); {
+		case errors.Is(err, ringbuf.ErrFlushed):
+			return l.flush()
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			// The reader still had one to report from before.
+			continue
+		case err != nil:
 			return err
 		}
-		if err == nil && !l.full() {
-			return nil
-		}
-	}
-	var sample ringbuf.Record
-	for {
-		switch err := l.Source.ReadInto(&sample); {
-		case err == nil:
+		if !l.open() {
 			l.Left++
-		case errors.Is(err, ringbuf.ErrFlushed):
-			return nil
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			// The reader may still have one to report from before.
+			continue
+		}
+		if err := l.take(); err != nil {
 			return err
 		}
 	}
 }
 
-func (l *Loop) full() bool { return l.Limit > 0 && l.Written >= l.Limit }
+// open tells whether the sink takes another record.
+func (l *Loop) open() bool {
+	return !l.gone && (l.Limit == 0 || l.Written < l.Limit)
+}
 
-// move reads until stopped, flushed or full.
-func (l *Loop) move(stopped func() bool) error {
-	var (
-		sample ringbuf.Record
-		record event.Record
-		clock  int
-	)
-	for !stopped() {
-		switch err := l.Source.ReadInto(&sample); {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			l.Source.SetDeadline(time.Now().Add(poll))
-			continue
-		case errors.Is(err, ringbuf.ErrFlushed):
-			return l.Sink.Flush()
-		case err != nil:
+// take hands the sample to the sink.
+func (l *Loop) take() error {
+	if l.clock--; l.clock < 0 {
+		offset, err := l.Offset()
+		if err != nil {
 			return err
 		}
-		if clock--; clock < 0 {
-			offset, err := l.Offset()
-			if err != nil {
-				return err
-			}
-			l.Decoder.Offset = offset
-			clock = clockEvery
-		}
-		if err := l.Decoder.Decode(sample.RawSample, &record); err != nil {
-			return err
-		}
-		if err := l.Sink.Write(&record); err != nil {
-			if errors.Is(err, sink.ErrDone) {
-				l.Left++
-			}
-			return err
-		}
-		l.Written++
-		if l.full() {
-			return l.Sink.Flush()
-		}
-		if l.Source.AvailableBytes() == 0 {
-			if err := l.Sink.Flush(); err != nil {
-				return err
-			}
-			clock = 0
-			l.Source.SetDeadline(time.Now().Add(poll))
-		}
+		l.Decoder.Offset = offset
+		l.clock = clockEvery
 	}
-	return l.Sink.Flush()
+	if err := l.Decoder.Decode(l.sample.RawSample, &l.record); err != nil {
+		return err
+	}
+	switch err := l.Sink.Write(&l.record); {
+	case errors.Is(err, sink.ErrDone):
+		l.gone = true
+		l.Left++
+	case err != nil:
+		return err
+	default:
+		l.Written++
+	}
+	return nil
+}
+
+func (l *Loop) flush() error {
+	if l.gone {
+		return nil
+	}
+	err := l.Sink.Flush()
+	if errors.Is(err, sink.ErrDone) {
+		l.gone = true
+		return nil
+	}
+	return err
 }

@@ -79,7 +79,7 @@ func (r *ring) Flush() error            { r.flushed <- struct{}{}; return nil }
 type collect struct {
 	written, flushed int
 	failAt           int
-	fail             error
+	fail, flushFail  error
 }
 
 func (c *collect) Write(*event.Record) error {
@@ -90,7 +90,7 @@ func (c *collect) Write(*event.Record) error {
 	c.flushed = 0
 	return nil
 }
-func (c *collect) Flush() error { c.flushed++; return nil }
+func (c *collect) Flush() error { c.flushed++; return c.flushFail }
 func (c *collect) Close() error { return nil }
 
 func newLoop(r *ring, s sink.Sink, limit uint64) *Loop {
@@ -203,6 +203,26 @@ func TestSinkErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestEndWithoutRecords has a reader that goes, or a child that dies, while
+// there is nothing to write.
+func TestEndWithoutRecords(t *testing.T) {
+	broken := errors.New("tcpdump was killed")
+	for _, test := range []struct{ fail, want error }{{sink.ErrDone, nil}, {broken, broken}} {
+		r, c := newRing(0), &collect{flushFail: test.fail}
+		l := newLoop(r, c, 0)
+		if err := l.Run(t.Context()); !errors.Is(err, test.want) {
+			t.Fatalf("error %v, want %v", err, test.want)
+		}
+		if test.want != nil {
+			continue
+		}
+		r.add(2)
+		if err := l.Drain(); err != nil || l.Left != 2 {
+			t.Errorf("%d left, error %v; want 2", l.Left, err)
+		}
 	}
 }
 
