@@ -28,10 +28,10 @@ const skbLong = `Show packets at kernel functions and tracepoints.
 
 PROBE is one of
 
-  func@N, kprobe:func@N       the kernel function func, whose N-th argument,
-                              counted from 1, is a struct sk_buff *
-  tracepoint:category:name,   a tracepoint that carries an skb; netcap finds
-  tp:category:name            which of its arguments that is
+    func@N, kprobe:func@N       the kernel function func, whose N-th argument,
+                                counted from 1, is a struct sk_buff *
+    tracepoint:category:name,   a tracepoint that carries an skb; netcap finds
+    tp:category:name            which of its arguments that is
 
 Several are given with commas or with several -f. With more than one, each line
 of output starts with the name of its probe.

@@ -24,6 +24,12 @@ func newMan() *cobra.Command {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return err
 			}
+			// The completion command documents itself, for each shell at length.
+			for _, c := range cmd.Root().Commands() {
+				if c.Name() == "completion" {
+					c.Hidden = true
+				}
+			}
 			return doc.GenManTree(cmd.Root(), &doc.GenManHeader{Title: "NETCAP", Section: "1", Source: "netcap", Manual: "Packet capture"}, args[0])
 		},
 	}
