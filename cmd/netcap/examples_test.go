@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,91 +18,108 @@ import (
 )
 
 // TestExamples takes every command line of netcap in --help and in the
-// documents at its word: it must parse and, as a dry run, do on this kernel
-// what it says, unless it names what this kernel does not have.
+// documents at its word: it must parse and, as a dry run, do what it says,
+// unless it names what this kernel does not have.
 func TestExamples(t *testing.T) {
 	if err := kernel.New().LoadBTF(); err != nil {
 		t.Skip(err)
 	}
-	examples := map[string][]string{".": helpExamples(newRoot(stdio{}))}
-	for _, pattern := range []string{"../../README.md", "../../docs/*.md", "../../examples/*/README.md"} {
-		documents, err := filepath.Glob(pattern)
+	documents := []string{"../../README.md"}
+	for _, pattern := range []string{"../../docs/*.md", "../../examples/*.md", "../../examples/*/*.md"} {
+		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, document := range documents {
-			dir := filepath.Dir(document)
-			examples[dir] = append(examples[dir], documentExamples(t, document)...)
-		}
+		documents = append(documents, found...)
 	}
-	for dir, lines := range examples {
-		for _, line := range lines {
-			t.Run(line, func(t *testing.T) {
-				t.Parallel()
-				var stderr bytes.Buffer
-				cmd := exec.Command("netcap", rehearse(t, line)...)
-				cmd.Dir, cmd.Stderr = dir, &stderr
-				err := cmd.Run()
-				if err != nil && !strings.Contains(stderr.String(), "this kernel has no ") {
-					t.Errorf("netcap %q: %v\n%s", cmd.Args[1:], err, stderr.String())
-				}
-			})
+	for _, e := range helpExamples(newRoot(stdio{})) {
+		t.Run("help/"+e.line, func(t *testing.T) { e.check(t, ".") })
+	}
+	for _, path := range documents {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range examplesIn(string(text)) {
+			t.Run(filepath.Base(path)+"/"+e.line, func(t *testing.T) { e.check(t, filepath.Dir(path)) })
 		}
 	}
 }
 
-// helpExamples returns the command lines in the help of cmd and of all below it.
-func helpExamples(cmd *cobra.Command) []string {
-	lines := commandLines(cmd.Example)
+// example is a command line, and the errors and hints that follow it in a
+// document.
+type example struct{ line, errors string }
+
+// helpExamples returns what the help of cmd and of all below it shows.
+func helpExamples(cmd *cobra.Command) []example {
+	var all []example
+	for line := range strings.Lines(cmd.Example) {
+		all = append(all, example{line: strings.TrimSpace(line)})
+	}
 	for _, sub := range cmd.Commands() {
-		lines = append(lines, helpExamples(sub)...)
+		all = append(all, helpExamples(sub)...)
 	}
-	return lines
+	return all
 }
 
-// documentExamples returns the command lines in the fenced blocks of a Markdown
-// file.
-func documentExamples(t *testing.T, path string) []string {
-	t.Helper()
-	text, err := os.ReadFile(path)
+// commandLine is netcap in a code block, with or without a prompt.
+var commandLine = regexp.MustCompile(`^(?:[$#] )?(?:sudo )?(?:\./)?(netcap (?:skb|doctor|version|man|help|completion)\b.*)`)
+
+// examplesIn returns what the code blocks of a Markdown text show: those that
+// are indented, and those between fences.
+func examplesIn(text string) []example {
+	var all []example
+	fenced := false
+	for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", " ")) {
+		if strings.HasPrefix(line, "```") {
+			fenced = !fenced
+		}
+		if !fenced && !strings.HasPrefix(line, "    ") {
+			continue
+		}
+		line = strings.TrimSpace(line)
+		if m := commandLine.FindStringSubmatch(line); m != nil {
+			all = append(all, example{line: m[1]})
+		}
+		if strings.HasPrefix(line, "netcap: error: ") || strings.HasPrefix(line, "netcap: hint: ") {
+			if len(all) > 0 {
+				all[len(all)-1].errors += line + "\n"
+			}
+		}
+	}
+	return all
+}
+
+// check runs the example in dir, as far as that changes nothing.
+func (e example) check(t *testing.T, dir string) {
+	t.Parallel()
+	args, err := rehearsal(e.line)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var lines []string
-	for i, part := range strings.Split(string(text), "\n```") {
-		if i%2 == 1 {
-			lines = append(lines, commandLines(part)...)
-		}
+	var stderr bytes.Buffer
+	cmd := exec.Command("netcap", args...)
+	cmd.Dir, cmd.Stderr = dir, &stderr
+	err = cmd.Run()
+	switch {
+	case e.errors == "" && err != nil && !strings.Contains(stderr.String(), "this kernel has no "):
+		t.Errorf("netcap %q: %v\n%s", args, err, stderr.String())
+	case e.errors != "" && stderr.String() != e.errors:
+		t.Errorf("netcap %q says\n%snot\n%s", args, stderr.String(), e.errors)
 	}
-	return lines
 }
 
-// commandLines returns the lines of text that run netcap, from its name on.
-func commandLines(text string) []string {
-	text = strings.ReplaceAll(text, "\\\n", " ")
-	var found []string
-	for line := range strings.Lines(text) {
-		line = strings.TrimPrefix(strings.TrimSpace(line), "$ ")
-		line = strings.TrimPrefix(line, "sudo ")
-		line = strings.TrimPrefix(line, "./")
-		if strings.HasPrefix(line, "netcap ") {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
-// rehearse returns the arguments of a command line with the changes that make
-// it do nothing, here: no interface but lo is sure to exist.
-func rehearse(t *testing.T, line string) []string {
-	t.Helper()
+// rehearsal returns the arguments of a command line with what makes it do
+// nothing; no interface but lo is sure to exist.
+func rehearsal(line string) ([]string, error) {
 	words, err := shlex.Split(line)
 	if err != nil {
-		t.Fatal(err)
+		return nil, fmt.Errorf("%s: %w", line, err)
 	}
 	args := words[1:]
-	if end := slices.IndexFunc(args, func(w string) bool { return strings.ContainsAny(w[:min(1, len(w))], "|&;>") || w == "2>" }); end >= 0 {
-		args = args[:end] // the rest is not netcap's
+	// A pipe, a redirection or another command: the rest is not netcap's.
+	if end := slices.IndexFunc(args, func(w string) bool { return strings.IndexAny(w, "|&;<>") == 0 || w == "2>" }); end >= 0 {
+		args = args[:end]
 	}
 	for i := range args[1:] {
 		if args[i] == "-i" || args[i] == "--interface" {
@@ -108,7 +127,7 @@ func rehearse(t *testing.T, line string) []string {
 		}
 	}
 	if args[0] == "skb" {
-		return slices.Insert(args, 1, "--dry-run")
+		return slices.Insert(args, 1, "--dry-run"), nil
 	}
-	return append(args, "--help")
+	return append(args, "--help"), nil
 }

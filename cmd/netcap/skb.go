@@ -76,7 +76,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after `N` packets")
 	f.Var(&o.duration, "duration", "end after `TIME`, as in 30s or 5m")
 	f.Var((*sizeFlag)(&o.request.BufferSize), "buffer-size", fmt.Sprintf("`SIZE` of the ring buffer, as in 64M (default %s)", sizeFlag(plan.DefaultBufferSize).String()))
-	f.Var(&o.request.FilterBackend, "filter-backend", "how the expression gets into the kernel: `auto`, c (clang) or ebpf (no compiler)")
+	f.Var(&o.request.FilterBackend, "filter-backend", "`WAY` of the expression into the kernel: auto, c (clang) or ebpf (no compiler)")
 	f.BoolVar(&o.strict, "strict", false, "exit with 1 if any hit was lost")
 	f.StringVar(&o.readyFile, "ready-file", "", "create `FILE` when all probes are attached")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
