@@ -60,7 +60,7 @@ func (f *Filter) Assemble(ctx context.Context, backend Backend, clang string) (a
 	}
 	if backend == Auto {
 		backend = EBPF
-		if clang != "" && len(f.repaired) <= autoLimit {
+		if clang != "" && f.PrefersC() {
 			backend = C
 		}
 	}
@@ -88,6 +88,10 @@ func (f *Filter) Assemble(ctx context.Context, backend Backend, clang string) (a
 	}
 	return body, nil
 }
+
+// PrefersC tells whether Auto takes C where there is a clang: it does for what
+// clang compiles quickly.
+func (f *Filter) PrefersC() bool { return len(f.repaired) <= autoLimit }
 
 // autoLimit is the length in cBPF instructions up to which Auto takes C. clang
 // takes 45 ms for a short program, 0.1 s for one of this length and 1.4 s for a

@@ -106,9 +106,10 @@ uint32_t `+cFunction+`(const uint8_t *const data, const uint8_t *const data_end,
 func (f *Filter) compileC(ctx context.Context, clang string) (asm.Instructions, error) {
 	if clang == "" {
 		return nil, &Error{
-			Expr:   f.expr,
-			Reason: "the C backend needs clang, which was not found",
-			hint:   "install clang, or use the ebpf backend, which needs no compiler",
+			machine: true,
+			Expr:    f.expr,
+			Reason:  "the C backend needs clang, which was not found",
+			hint:    "install clang, or use the ebpf backend, which needs no compiler",
 		}
 	}
 	source, err := f.C()
@@ -121,15 +122,16 @@ func (f *Filter) compileC(ctx context.Context, clang string) (asm.Instructions, 
 	}
 	if err != nil {
 		return nil, &Error{
-			Expr:   f.expr,
-			Reason: err.Error(),
-			Err:    err,
-			hint:   "use the ebpf backend, which needs no compiler",
+			machine: true,
+			Expr:    f.expr,
+			Reason:  err.Error(),
+			Err:     err,
+			hint:    "use the ebpf backend, which needs no compiler",
 		}
 	}
 	body, err := graft(object)
 	if err != nil {
-		return nil, &Error{Expr: f.expr, Reason: fmt.Sprintf("object made by %s: %v", clang, err), Err: err}
+		return nil, &Error{machine: true, Expr: f.expr, Reason: fmt.Sprintf("object made by %s: %v", clang, err), Err: err}
 	}
 	return body, nil
 }

@@ -16,6 +16,8 @@ type Error struct {
 	Err error
 
 	hint string
+	// machine: the expression is fine, and this machine cannot use it.
+	machine bool
 }
 
 // exprShown is how many bytes of an expression an error repeats.
@@ -35,6 +37,10 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Hint is what to do next, "" if there is nothing to say.
 func (e *Error) Hint() string { return e.hint }
+
+// Usage tells whether the expression is wrong on every machine. A name that
+// cannot be resolved and a compiler that fails are matters of this one.
+func (e *Error) Usage() bool { return !e.machine }
 
 // rejectsAll is the message for an expression that is always false.
 const rejectsAll = "rejects all packets"
@@ -58,6 +64,7 @@ func libpcapError(expr string, err error) *Error {
 		Reason: strings.TrimPrefix(err.Error(), "can't parse filter expression: "),
 		Err:    err,
 	}
+	e.machine = strings.Contains(e.Reason, "unknown host") || strings.Contains(e.Reason, "unknown network")
 	for _, h := range libpcapHints {
 		if strings.Contains(e.Reason, h.message) {
 			e.hint = h.hint

@@ -68,7 +68,7 @@ func condition(name string) (bool, error) {
 // as it is today. A command is a line that starts with "$ "; its output and, if
 // it is not 0, its exit code follow. Lines that start with "# " are kept.
 //
-// It fails if a command takes more than 20 seconds, prints what a terminal would
+// It fails if a command takes more than 60 seconds, prints what a terminal would
 // obey, or leaves a process behind; or if one that fails prints to
 // stdout or leaves a file.
 func replay(ts *testscript.TestScript, neg bool, args []string) {
@@ -99,7 +99,7 @@ func replay(ts *testscript.TestScript, neg bool, args []string) {
 func perform(ts *testscript.TestScript, command string) string {
 	before := files(ts)
 	code := 0
-	if err := ts.Exec("timeout", "20", "bash", "-o", "pipefail", "-c", command); err != nil {
+	if err := ts.Exec("timeout", "60", "bash", "-o", "pipefail", "-c", command); err != nil {
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) {
 			ts.Fatalf("%s: %v", command, err)

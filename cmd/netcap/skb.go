@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/netcap-project/netcap/filter"
 	"github.com/netcap-project/netcap/internal/capture"
 	"github.com/netcap-project/netcap/internal/event"
 	"github.com/netcap-project/netcap/internal/kernel"
@@ -154,7 +155,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if o.tcpdumpFlags != "" && o.writeFile != "" {
 		o.tell(io, "notice: -t is ignored, as -w needs no tcpdump")
 	}
-	if err := checkReadyFile(o.readyFile); err != nil {
+	if err := prepareReadyFile(o.readyFile); err != nil {
 		return err
 	}
 
@@ -172,7 +173,10 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeOutput()) }()
 
-	spec, cpus, err := build(ctx, p, system)
+	spec, cpus, err := o.build(ctx, p, system, io)
+	if ctx.Err() != nil {
+		return &runError{errors.New("interrupted before the probes were attached"), ""}
+	}
 	if err != nil {
 		return err
 	}
@@ -232,12 +236,18 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 }
 
 // build makes the programs of a plan, and says for how many CPUs.
-func build(ctx context.Context, p *plan.Plan, system *kernel.System) (*ebpf.CollectionSpec, int, error) {
+func (o *skbOptions) build(ctx context.Context, p *plan.Plan, system *kernel.System, io stdio) (*ebpf.CollectionSpec, int, error) {
 	cpus, err := system.CPUs()
 	if err != nil {
 		return nil, 0, err
 	}
 	body, err := p.Filter.Assemble(ctx, p.FilterBackend, p.Clang)
+	if err != nil && ctx.Err() == nil && p.FilterBackend == filter.C && o.request.FilterBackend == filter.Auto {
+		// A compiler that does not work is no reason not to trace.
+		o.tell(io, "notice: %v; the expression is translated without it", err)
+		p.FilterBackend = filter.EBPF
+		body, err = p.Filter.Assemble(ctx, p.FilterBackend, "")
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -299,13 +309,20 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	return tcpdump{child}, nil
 }
 
-// checkReadyFile refuses early what could not be created later.
-func checkReadyFile(path string) error {
+// prepareReadyFile refuses early what could not be created later, and removes
+// what an earlier run has left.
+func prepareReadyFile(path string) error {
 	if path == "" {
 		return nil
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return &runError{fmt.Errorf("--ready-file %q: it is a directory", path), "name a file in it"}
+	}
+	// One of an earlier run would speak for this one.
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+		if err := os.Remove(path); err != nil {
+			return &runError{fmt.Errorf("--ready-file: %w", err), ""}
+		}
 	}
 	dir := filepath.Dir(path)
 	if err := unix.Access(dir+"/.", unix.W_OK|unix.X_OK); err != nil {

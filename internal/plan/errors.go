@@ -85,7 +85,7 @@ func (e *Error) Unwrap() []error {
 // just on this one.
 func (e *Error) Usage() bool {
 	switch e.Reason {
-	case BadSyntax, NotInThisVersion, NoProbe, OutOfRange:
+	case BadSyntax, NotInThisVersion, NoProbe, MissingArgument, OutOfRange:
 		return true
 	}
 	return false

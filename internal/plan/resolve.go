@@ -56,7 +56,8 @@ func resolveSnaplen(n int) (int, error) {
 	}
 	if n < MinSnaplen || n > MaxSnaplen {
 		return 0, &Error{Reason: OutOfRange, Asked: fmt.Sprintf("snaplen %d", n),
-			Fact: fmt.Sprintf("between %d and %d bytes of a packet can be captured", MinSnaplen, MaxSnaplen)}
+			Fact:   fmt.Sprintf("between %d and %d bytes of a packet can be captured", MinSnaplen, MaxSnaplen),
+			Advice: "leave it out for whole packets"}
 	}
 	return n, nil
 }
@@ -85,7 +86,7 @@ func (p *Plan) resolveBackend(asked filter.Backend, sys System) error {
 		return nil // nothing to compile
 	}
 	clang := filter.FindClang(sys.LookPath)
-	if clang != "" {
+	if clang != "" && (asked == filter.C || p.Filter.PrefersC()) {
 		p.FilterBackend, p.Clang = filter.C, clang
 		return nil
 	}

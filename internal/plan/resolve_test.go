@@ -192,9 +192,9 @@ func TestRefuseRest(t *testing.T) {
 	}{
 		{"interface", Request{Interface: "eth1"}, NoInterface, `interface "eth1": there is none of that name in this network namespace`, "did you mean eth0? interfaces are: lo, eth0, docker0, any"},
 		{"far interface", Request{Interface: "wlp3s0"}, NoInterface, `interface "wlp3s0": there is none of that name in this network namespace`, "interfaces are: lo, eth0, docker0, any"},
-		{"short snaplen", Request{Snaplen: 13}, OutOfRange, "snaplen 13: between 14 and 262144 bytes of a packet can be captured", ""},
-		{"long snaplen", Request{Snaplen: 262145}, OutOfRange, "snaplen 262145: between 14 and 262144 bytes of a packet can be captured", ""},
-		{"negative snaplen", Request{Snaplen: -1}, OutOfRange, "snaplen -1: between 14 and 262144 bytes of a packet can be captured", ""},
+		{"short snaplen", Request{Snaplen: 13}, OutOfRange, "snaplen 13: between 14 and 262144 bytes of a packet can be captured", "leave it out for whole packets"},
+		{"long snaplen", Request{Snaplen: 262145}, OutOfRange, "snaplen 262145: between 14 and 262144 bytes of a packet can be captured", "leave it out for whole packets"},
+		{"negative snaplen", Request{Snaplen: -1}, OutOfRange, "snaplen -1: between 14 and 262144 bytes of a packet can be captured", "leave it out for whole packets"},
 		{"small buffer", Request{BufferSize: 4096}, OutOfRange, "buffer size 4096: the ring buffer takes between 64 KiB and 1 GiB", ""},
 		{"large buffer", Request{BufferSize: 1<<30 + 1}, OutOfRange, "buffer size 1073741825: the ring buffer takes between 64 KiB and 1 GiB", ""},
 		{"no clang", Request{Expression: "tcp", FilterBackend: filter.C}, NoClang, `filter backend "c": there is no clang`, "install clang, or leave --filter-backend out: an expression does not need it"},
