@@ -87,7 +87,7 @@ func (f *durationFlag) Set(s string) error {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		return fmt.Errorf("a time is a number with a unit, as in 30s, 5m or 1h")
+		return fmt.Errorf("a time is seconds or a number with a unit, as in 30s, 5m or 1h")
 	}
 	*f = durationFlag(d)
 	return nil

@@ -2,10 +2,16 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
+
+// insist is how long after a signal another one counts as a second. Whoever
+// signals a process and its group, as timeout(1) does, sends two at once.
+const insist = 250 * time.Millisecond
 
 func main() {
 	os.Exit(outcome(os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
@@ -27,21 +33,23 @@ func outcome(args []string, io stdio) int {
 	done := make(chan int, 1)
 	go func() { done <- run(args, io, stop) }()
 
-	asked := false
+	var asked time.Time
 	for {
 		select {
 		case code := <-done:
 			return code
 		case sig := <-interrupts:
+			if asked.IsZero() {
+				asked = time.Now()
+				stop <- sig
+				continue
+			}
 			// The terminal may go away more than once; only a person or a
 			// supervisor insists.
-			if asked && sig != syscall.SIGHUP {
+			if sig != syscall.SIGHUP && time.Since(asked) > insist {
+				fmt.Fprintln(io.err, "netcap: error: ended at once by a second signal: what was not shown yet and the counts are lost")
 				return exitRun
 			}
-			if !asked {
-				stop <- sig
-			}
-			asked = true
 		}
 	}
 }

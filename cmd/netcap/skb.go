@@ -46,7 +46,17 @@ type skbOptions struct {
 	verbose   bool
 }
 
-const defaultTcpdumpFlags = "-nn"
+const (
+	defaultTcpdumpFlags = "-nn"
+
+	// patience is after how long a wait is explained.
+	patience = time.Second
+	// clangLimit is how long clang may take. The longest expression that
+	// libpcap compiles takes it some seconds.
+	clangLimit = time.Minute
+	// expressionShown is how much of an expression the ready line repeats.
+	expressionShown = 80
+)
 
 func newSkb(io stdio) *cobra.Command {
 	o := &skbOptions{output: outputTcpdump}
@@ -89,7 +99,24 @@ func newSkb(io stdio) *cobra.Command {
 		}
 		return pflag.NormalizedName(name)
 	})
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"output":         cobra.FixedCompletions([]string{string(outputTcpdump), string(outputText)}, cobra.ShellCompDirectiveNoFileComp),
+		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"interface":      completeInterfaces,
+	} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
+			panic(err) // a flag of that name does not exist: seen by every test
+		}
+	}
 	return cmd
+}
+
+func completeInterfaces(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	names, err := kernel.New().Interfaces()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return append(names, "any"), cobra.ShellCompDirectiveNoFileComp
 }
 
 // complete takes in the words behind the options and refuses what does not go
@@ -113,7 +140,7 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 			"join the two, as in -e \"(tcp) and (port 80)\""}
 	case err != nil:
 		return &usageError{err.Error(), hintOf(err)}
-	case o.rotate < 0:
+	case f.Changed("write-file-rotate") && o.rotate < 1:
 		return &usageError{fmt.Sprintf("--write-file-rotate %d: the number of packets to keep is at least 1", o.rotate),
 			"leave it out to write every packet"}
 	case o.rotate > 0 && o.writeFile == "":
@@ -129,6 +156,8 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 			"leave it out to run until Ctrl-C"}
 	case f.Changed("ready-file") && o.readyFile == "":
 		return &usageError{"--ready-file: the name of the file is empty", "use --ready-file FILE"}
+	case o.readyFile != "" && filepath.Clean(o.readyFile) == filepath.Clean(o.writeFile):
+		return &usageError{fmt.Sprintf("-w and --ready-file both name %q", o.readyFile), "use two files"}
 	case o.quiet && o.verbose:
 		return &usageError{"-q and -v are opposites", "leave out one of the two"}
 	}
@@ -173,7 +202,9 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeOutput()) }()
 
+	slow := time.AfterFunc(patience, func() { o.tell(io, "compiling the expression") })
 	spec, cpus, err := o.build(ctx, p, system, io)
+	slow.Stop()
 	if ctx.Err() != nil {
 		return &runError{errors.New("interrupted before the probes were attached"), ""}
 	}
@@ -215,12 +246,22 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		},
 		Limit: o.count,
 	}
+	// Whoever reads the output may take no more of it, before or after the end.
+	stuck := time.AfterFunc(patience, func() {
+		o.tell(io, "waiting for the output to take the last packets; a second Ctrl-C ends it at once")
+	})
+	stuck.Stop()
+	defer stuck.Stop()
+	defer context.AfterFunc(ctx, func() { stuck.Reset(patience) })()
+
 	err = loop.Run(ctx)
+	stuck.Reset(patience)
 	err = errors.Join(err, s.Detach())
 	if err == nil {
 		err = loop.Drain()
 	}
 	err = errors.Join(err, closeOutput())
+	stuck.Stop()
 
 	counts, countErr := s.Counts()
 	if countErr != nil {
@@ -241,7 +282,12 @@ func (o *skbOptions) build(ctx context.Context, p *plan.Plan, system *kernel.Sys
 	if err != nil {
 		return nil, 0, err
 	}
-	body, err := p.Filter.Assemble(ctx, p.FilterBackend, p.Clang)
+	limited, cancel := context.WithTimeout(ctx, clangLimit)
+	defer cancel()
+	body, err := p.Filter.Assemble(limited, p.FilterBackend, p.Clang)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = &runError{fmt.Errorf("%s did not compile the expression within %v", p.Clang, clangLimit), "use --filter-backend ebpf"}
+	}
 	if err != nil && ctx.Err() == nil && p.FilterBackend == filter.C && o.request.FilterBackend == filter.Auto {
 		// A compiler that does not work is no reason not to trace.
 		o.tell(io, "notice: %v; the expression is translated without it", err)
@@ -315,11 +361,16 @@ func prepareReadyFile(path string) error {
 	if path == "" {
 		return nil
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
 		return &runError{fmt.Errorf("--ready-file %q: it is a directory", path), "name a file in it"}
+	case err == nil && !info.Mode().IsRegular():
+		// A named pipe would stop the run until somebody reads from it.
+		return &runError{fmt.Errorf("--ready-file %q: it is no regular file", path), "name a file that does not exist"}
 	}
 	// One of an earlier run would speak for this one.
-	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+	if err == nil {
 		if err := os.Remove(path); err != nil {
 			return &runError{fmt.Errorf("--ready-file: %w", err), ""}
 		}
@@ -352,7 +403,11 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 	}
 	line := "tracing " + strings.Join(probes, ", ")
 	if !p.Filter.MatchesAll() {
-		line += fmt.Sprintf(", expression %q", p.Filter)
+		expression := p.Filter.String()
+		if len(expression) > expressionShown {
+			expression = expression[:expressionShown] + "..."
+		}
+		line += fmt.Sprintf(", expression %q", expression)
 		if o.verbose {
 			line += fmt.Sprintf(" (%s, %d header bytes)", p.FilterBackend, p.Filter.Reach())
 		}

@@ -100,7 +100,7 @@ machine=(-accel tcg,thread=multi -smp "${SMP:-2}")
 [ "${ICOUNT:-0}" != 1 ] || machine=(-accel tcg -smp 1 -icount shift=0,sleep=off)
 machine+=(-cpu max -m "${MEM:-2048}" -nodefaults -display none -no-reboot -no-user-config
 	-kernel "$boot/vmlinuz" -initrd "$work/initrd"
-	-append "console=ttyS0 panic=-1 mitigations=off random.trust_cpu=on ${APPEND:-}"
+	-append "console=ttyS0 panic=-1 mitigations=off no_timer_check random.trust_cpu=on ${APPEND:-}"
 	-serial "file:$work/console"
 	-fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap
 	-device virtio-9p-pci,fsdev=host,mount_tag=host

@@ -96,7 +96,7 @@ func TestVerdict(t *testing.T) {
 		{[]string{RawTracepoint}, Verdict{true, false, true, true, true, "functions can be traced, tracepoints cannot: raw_tracepoint is bad"}},
 		{[]string{MemoryReads}, Verdict{false, false, true, true, false, "nothing can be traced: memory_reads is bad"}},
 		{[]string{Tcpdump, Clang}, Verdict{true, true, false, false, true, "functions and tracepoints can be traced; " +
-			"packets can be written to files but not shown as text, as there is no tcpdump; C cannot be compiled, as there is no clang"}},
+			"packets can be written to files but not shown as text, as there is no tcpdump; C cannot be compiled, as there is no clang that works"}},
 	} {
 		r := &Report{}
 		for _, id := range all {

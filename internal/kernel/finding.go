@@ -137,7 +137,7 @@ func (r *Report) judge() {
 		missing = append(missing, "packets can be written to files but not shown as text, as there is no tcpdump")
 	}
 	if !v.CFilters {
-		missing = append(missing, "C cannot be compiled, as there is no clang")
+		missing = append(missing, "C cannot be compiled, as there is no clang that works")
 	}
 	if len(missing) > 0 {
 		v.Summary += "; " + strings.Join(missing, "; ")
