@@ -126,6 +126,18 @@ func TestEnds(t *testing.T) {
 		nothingLeft(t)
 	})
 
+	// Asked to end while it still starts: clang or tcpdump runs already.
+	t.Run("early", func(t *testing.T) {
+		n := netcap{command{ns: p.right, words: append([]string{program}, words("--filter-backend", "c", "-e", "icmp")...)}.start(t)}
+		eventually(t, "it has a child", func() bool { return !n.running() || len(childrenOf(t, n)) > 0 })
+		n.signal(syscall.SIGTERM)
+		n.exit()
+		if isReady([]byte(n.err.String()), true) != (n.code() == 0) || n.code() > 1 {
+			n.fatal("exit code %d", n.code())
+		}
+		nothingLeft(t)
+	})
+
 	t.Run("killed", func(t *testing.T) {
 		n := start(t, p.right, words("-f", "tracepoint:net:netif_receive_skb")...)
 		child := childOf(t, n)
@@ -206,6 +218,15 @@ func noMore(t *testing.T, err error) {
 // childOf is the only child of a process.
 func childOf(t *testing.T, n netcap) int {
 	t.Helper()
+	children := childrenOf(t, n)
+	if len(children) != 1 {
+		n.fatal("children %v", children)
+	}
+	return children[0]
+}
+
+func childrenOf(t *testing.T, n netcap) []int {
+	t.Helper()
 	var children []int
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -217,10 +238,7 @@ func childOf(t *testing.T, n netcap) int {
 			children = append(children, pid)
 		}
 	}
-	if len(children) != 1 {
-		n.fatal("children %v", children)
-	}
-	return children[0]
+	return children
 }
 
 // statusOf returns a line of /proc/PID/status, "" if there is no such process.

@@ -206,6 +206,22 @@ func equalFrames(t *testing.T, what string, got, want []frame) {
 	}
 }
 
+// wholeFrames is equalFrames where nothing may be missing but payload of TCP,
+// which the kernel keeps outside of the linear part.
+func wholeFrames(t *testing.T, what string, got, want []frame) {
+	t.Helper()
+	equalFrames(t, what, got, want)
+	for _, f := range got {
+		least := f.length
+		if f.is4(protoTCP) && len(f.data) > 46 {
+			least = 34 + int(f.data[46]>>4)*4
+		}
+		if len(f.data) < least {
+			t.Errorf("%s: only %d bytes captured: %v", what, len(f.data), f)
+		}
+	}
+}
+
 // checksum is that of RFC 1071.
 func checksum(parts ...[]byte) uint16 {
 	var sum uint32

@@ -11,7 +11,7 @@ import (
 
 // patience bounds every wait, so that a test fails instead of hanging. Nothing
 // is expected to take anywhere near as long.
-const patience = 60 * time.Second
+const patience = 120 * time.Second
 
 // program is the absolute path of netcap.
 var program = os.Getenv("NETCAP_BIN")

@@ -121,6 +121,19 @@ func (ns *namespace) addresses(t *testing.T, dev, v4, v6 string) {
 		"address add "+v6+"/64 dev "+dev+" nodad",
 		"link set dev "+dev+" up",
 	)
+	// Neighbours are asked for, but never asked again whether they are there.
+	err := ns.do(func() error {
+		for _, family := range []string{"ipv4", "ipv6"} {
+			name := "/proc/sys/net/" + family + "/neigh/" + dev + "/delay_first_probe_time"
+			if err := os.WriteFile(name, []byte("100000"), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // counter reads a number of /proc/net/snmp in the namespace, such as Ip

@@ -77,7 +77,7 @@ func TestScope(t *testing.T) {
 	onDevice := tap.stop()
 	o := n.interrupt()
 
-	equalFrames(t, "-i eth0", framesOf(t, []byte(o.out)), keep(onDevice, received, isIPv4))
+	wholeFrames(t, "-i eth0", framesOf(t, []byte(o.out)), keep(onDevice, received, isIPv4))
 	rcv := o.probe(t, "ip_rcv@1")
 	if other := rcv.causes["not on eth0"]; other < uint64(len(keep(onDevice, sent, isIPv4))) || rcv.rejected != other {
 		t.Errorf("counts %+v: all that the right host sends is received by the left one", rcv)
@@ -130,5 +130,47 @@ func TestConcurrentNesting(t *testing.T) {
 	}
 	if c := o.probe(t, "ip_rcv@1"); c.hits < 2*packets {
 		t.Errorf("%d hits of ip_rcv, and %d packets were sent", c.hits, 2*packets)
+	}
+}
+
+// TestFloodAsText shows more packets than tcpdump can print at once. What is
+// counted as captured is shown, all of it, each line whole and under the right
+// name; with -c it is that many.
+func TestFloodAsText(t *testing.T) {
+	p := newPair(t)
+	const packets, some = 5000, 1000
+	words := []string{"skb", "-f", "ip_rcv@1,udp_rcv@1", "-i", "eth0", "-t", "-nnt", "udp dst port 9000"}
+	all := startAll(t,
+		command{ns: p.right, words: words},
+		command{ns: p.right, words: append([]string{"skb", "-c", fmt.Sprint(some)}, words[1:]...)},
+	)
+	l := p.openUDP(t, "udp4", left4, right4, 9000)
+	before := p.right.arrived(t)
+	if err := l.flood(packets, []byte("netcap")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the flood has arrived", func() bool { return p.right.arrived(t)-before == packets })
+	everything, first := all[0].interrupt(), all[1].wait(0)
+	for i, o := range []outcome{everything, first} {
+		shown := make(map[string]uint64)
+		for line := range strings.Lines(o.out) {
+			name, text, _ := strings.Cut(line, "  ")
+			if want := fmt.Sprintf("IP 10.227.0.1.%d > 10.227.0.45.9000: UDP, length 6\n", l.port()); strings.TrimLeft(text, " ") != want {
+				t.Fatalf("line %q", line)
+			}
+			shown[name]++
+		}
+		if shown["ip_rcv"]+shown["udp_rcv"] != o.written {
+			t.Errorf("%v lines shown, %d packets captured", shown, o.written)
+		}
+		for _, name := range []string{"ip_rcv", "udp_rcv"} {
+			c := o.probe(t, name+"@1")
+			if i == 0 && (c.captured+c.lost != packets || shown[name] != c.captured) {
+				t.Errorf("%d packets sent, %d shown, counts %+v", packets, shown[name], c)
+			}
+		}
+	}
+	if first.written != some {
+		t.Errorf("-c %d: %d packets captured", some, first.written)
 	}
 }

@@ -55,6 +55,39 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 }
 
+// TestDryRun says what would be done, and does nothing.
+func TestDryRun(t *testing.T) {
+	needGuest(t)
+	before := leftovers(t)
+	file := filepath.Join(t.TempDir(), "none.pcap")
+	said := output(t, program, "skb", "-f", "icmp_rcv@1", "-e", "host 10.227.0.45", "-w", file, "--dry-run")
+	if !strings.Contains(said, "int icmp_rcv(struct sk_buff *skb)") || !strings.Contains(said, "host 10.227.0.45") {
+		t.Errorf("it says:\n%s", said)
+	}
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("there is a file: %v", err)
+	}
+	if after := leftovers(t); !maps.Equal(after, before) {
+		t.Errorf("before %v, after %v", before, after)
+	}
+}
+
+// TestQuiet says nothing with -q: a file tells when it is ready.
+func TestQuiet(t *testing.T) {
+	p := newPair(t)
+	ready := filepath.Join(t.TempDir(), "ready")
+	n := command{ns: p.right, words: []string{program, "skb", "-q", "--ready-file", ready, "-f", "icmp_rcv@1", "-i", "eth0", "-c", "1"}}.start(t)
+	eventually(t, "the ready file is there", func() bool {
+		_, err := os.Stat(ready)
+		return err == nil || !n.running()
+	})
+	p.ping(t, 1, right4)
+	n.exit()
+	if n.code() != 0 || n.err.String() != "" || strings.Count(n.out.String(), "\n") != 1 {
+		n.fatal("exit code %d, want one line and no other", n.code())
+	}
+}
+
 // without returns the words before a program that make other programs not
 // exist for it: an empty device lies over their files.
 func without(t *testing.T, patterns ...string) []string {

@@ -14,20 +14,32 @@ import (
 // tap is a tcpdump that captures on a device: what the tests believe.
 type tap struct {
 	*process
-	peer *namespace // the other end of the cable
-	end  time.Time  // time of the marker
+	marker struct { // where it is sent
+		ns  *namespace
+		dev string
+	}
+	end time.Time // time of the marker
 }
 
 // watch starts a tap on the eth0 of the left or the right host and waits until
 // it captures. Options are more options of tcpdump.
 func (p *pair) watch(t *testing.T, ns *namespace, options ...string) *tap {
 	t.Helper()
-	words := append([]string{"tcpdump", "-i", "eth0", "-w", "-", "-U", "--immediate-mode", "-s", "0",
-		"--time-stamp-precision", "nano"}, options...)
-	w := &tap{process: command{words: words, ns: ns}.start(t), peer: p.left}
+	w := ns.watch(t, "eth0", options...)
+	w.marker.ns = p.left
 	if ns == p.left {
-		w.peer = p.right
+		w.marker.ns = p.right
 	}
+	return w
+}
+
+// watch starts a tap on a device. The marker is sent there too.
+func (ns *namespace) watch(t *testing.T, dev string, options ...string) *tap {
+	t.Helper()
+	words := append([]string{"tcpdump", "-i", dev, "-w", "-", "-U", "--immediate-mode", "-s", "0",
+		"--time-stamp-precision", "nano"}, options...)
+	w := &tap{process: command{words: words, ns: ns}.start(t)}
+	w.marker.ns, w.marker.dev = ns, dev
 	w.waitErr("tcpdump listens", has("listening on"))
 	return w
 }
@@ -35,12 +47,12 @@ func (p *pair) watch(t *testing.T, ns *namespace, options ...string) *tap {
 var droppedLine = regexp.MustCompile(`(?m)^(\d+) packets? dropped by kernel$`)
 
 // stop ends the tap and returns the frames that tests have asked for. To be
-// sure that it has seen everything, a marker comes in last, which it has to show.
+// sure that it has seen everything, a marker is sent last, which it has to show.
 func (w *tap) stop() []frame {
 	w.t.Helper()
 	marker := []byte(fmt.Sprintf("netcap marker %d %s", serial.Add(1), strings.Repeat(".", 40)))
 	marker = append(append([]byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x03"), typeMarker>>8, typeMarker&0xff), marker...)
-	w.peer.inject(w.t, marker)
+	w.marker.ns.inject(w.t, w.marker.dev, marker)
 	w.waitOut("tcpdump gets the marker", func(data []byte, _ bool) bool { return bytes.Contains(data, marker) })
 	w.signal(os.Interrupt)
 	w.exit()

@@ -16,11 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ping sends n echo requests from the left to the right host and returns when
-// the last reply is back. The address may be of IPv4 or IPv6.
+// ping sends n echo requests from the left host to an address of the right one
+// and returns when the last reply is back. The address may be of IPv4 or IPv6.
 func (p *pair) ping(t *testing.T, n int, address string) {
 	t.Helper()
-	c := command{words: []string{"ping", "-n", "-q", "-c", strconv.Itoa(n), "-i", "0.002", address}, ns: p.left}.start(t)
+	p.left.ping(t, n, address)
+}
+
+func (ns *namespace) ping(t *testing.T, n int, address string) {
+	t.Helper()
+	c := command{words: []string{"ping", "-n", "-q", "-c", strconv.Itoa(n), "-i", "0.002", address}, ns: ns}.start(t)
 	c.exit()
 	if c.code() != 0 {
 		c.fatal("exit code %d", c.code())
@@ -139,10 +144,12 @@ func (p *pair) knock(t *testing.T, port int) {
 
 // line is a UDP socket of each host, of which the left one sends to the right.
 type line struct {
-	t         *testing.T
-	from, to  *net.UDPConn
-	localPort int
+	t        *testing.T
+	from, to *net.UDPConn
 }
+
+// port is the one that it sends from.
+func (l line) port() int { return l.from.LocalAddr().(*net.UDPAddr).Port }
 
 // openUDP opens sockets between the two hosts.
 func (p *pair) openUDP(t *testing.T, network, src, dst string, port int) line {
@@ -202,8 +209,8 @@ func (ns *namespace) arrived(t *testing.T) uint64 {
 	return ns.counter(t, "Ip", "InReceives")
 }
 
-// inject sends a frame from eth0 of the namespace as it is.
-func (ns *namespace) inject(t *testing.T, frame []byte) {
+// inject sends a frame from a device of the namespace as it is.
+func (ns *namespace) inject(t *testing.T, device string, frame []byte) {
 	t.Helper()
 	err := ns.do(func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
@@ -211,7 +218,7 @@ func (ns *namespace) inject(t *testing.T, frame []byte) {
 			return err
 		}
 		defer unix.Close(fd)
-		dev, err := net.InterfaceByName("eth0")
+		dev, err := net.InterfaceByName(device)
 		if err != nil {
 			return err
 		}
