@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"testing"
 	"time"
@@ -129,5 +130,76 @@ func sameOrder(t *testing.T, what string, got, want []frame) {
 		case !got[i].sameStart(want[i]):
 			t.Errorf("%s: packet %d is\n%v, want\n%v", what, i, got[i], want[i])
 		}
+	}
+}
+
+// TestTunnel captures packets in packets:
+//
+//	left                                        right
+//	vxlan0 10.228.0.1  ------ VNI 5 ------  vxlan0 10.228.0.45
+//	  eth0 10.227.0.1  ====== veth ======     eth0 10.227.0.45
+//
+// On the way, the headers that the skb remembers are partly those of the other
+// packet. What is captured is always the outermost that is there: the inner
+// one on vxlan0, the outer one on eth0 and where it is being sent.
+func TestTunnel(t *testing.T) {
+	p := newPair(t)
+	output(t, "modprobe", "vxlan")
+	for _, host := range []struct {
+		ns                        *namespace
+		mac, inner, outer, remote string
+	}{
+		{p.left, "02:00:00:00:01:01", "10.228.0.1", left4, right4},
+		{p.right, "02:00:00:00:01:02", "10.228.0.45", right4, left4},
+	} {
+		host.ns.ip(t,
+			"link add vxlan0 address "+host.mac+" type vxlan id 5 dev eth0 local "+host.outer+" remote "+host.remote+" dstport 4789",
+			"link set dev vxlan0 addrgenmode none",
+			"address add "+host.inner+"/24 dev vxlan0",
+			"link set dev vxlan0 up")
+	}
+	outerTap, innerTap := p.watch(t, p.right), p.right.watch(t, "vxlan0")
+	// Not ip_rcv: what comes out of a tunnel goes through GRO, and ip_list_rcv
+	// takes its packets by the list.
+	const probes = "tracepoint:net:netif_receive_skb,ip_local_deliver@1,udp_rcv@1,icmp_rcv@1,__dev_queue_xmit@1,dev_hard_start_xmit@1"
+	flags := "-nn -q -e -tt --nano -xx"
+	all := startAll(t,
+		command{ns: p.right, words: []string{"skb", "-f", probes, "-i", "eth0", "-e", "udp port 4789", "-t", flags}},
+		command{ns: p.right, words: []string{"skb", "-f", probes, "-i", "vxlan0", "-e", "icmp", "-t", flags}},
+		command{ns: p.right, words: []string{"skb", "-f", "ip_output@3,ip_finish_output2@3", "-e", "udp port 4789 and src host 10.227.0.45", "-t", flags}},
+	)
+	p.ping(t, 2, "10.228.0.45")
+	inner := chosen(t, innerTap.stop(), "icmp")
+	outer := chosen(t, outerTap.stop(), "udp port 4789")
+	innerReceived := func(f frame) bool { return f.from("02:00:00:00:01:01") }
+	innerSent := func(f frame) bool { return f.from("02:00:00:00:01:02") }
+	// Other things come unasked in there as well.
+	askedInside := func(f frame) bool { return len(f.data) >= 64 && binary.BigEndian.Uint16(f.data[62:]) == typeIPv4 }
+	outer = keep(outer, askedInside)
+	if len(inner) != 4 || len(outer) != 4 {
+		t.Fatalf("%d frames in the tunnel, %d around it", len(inner), len(outer))
+	}
+
+	at := hexFrames(t, all[0].interrupt().out)
+	for _, name := range []string{"tracepoint:net:netif_receive_skb", "ip_local_deliver", "udp_rcv"} {
+		wholeFrames(t, "outer at "+name, keep(at[name], askedInside), keep(outer, received))
+	}
+	for _, name := range []string{"__dev_queue_xmit", "dev_hard_start_xmit"} {
+		wholeFrames(t, "outer at "+name, keep(at[name], askedInside), keep(outer, sent))
+	}
+	at = hexFrames(t, all[1].interrupt().out)
+	for _, name := range []string{"tracepoint:net:netif_receive_skb", "ip_local_deliver", "icmp_rcv"} {
+		wholeFrames(t, "inner at "+name, at[name], keep(inner, innerReceived))
+	}
+	for _, name := range []string{"__dev_queue_xmit", "dev_hard_start_xmit"} {
+		wholeFrames(t, "inner at "+name, at[name], keep(inner, innerSent))
+	}
+	at = hexFrames(t, all[2].interrupt().out)
+	for _, name := range []string{"ip_output", "ip_finish_output2"} {
+		var want []frame
+		for _, f := range keep(outer, sent) {
+			want = append(want, supplied(typeIPv4, f.data[14:]))
+		}
+		wholeFrames(t, "outer at "+name, keep(at[name], askedInside), want)
 	}
 }
