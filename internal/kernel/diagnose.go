@@ -39,7 +39,7 @@ func (s *System) Diagnose(clang string) *Report {
 	privileges := s.privileges()
 	r.Findings = append(r.Findings, privileges, s.restrictions(), s.btfFinding())
 	r.Findings = append(r.Findings, s.tryPrograms()...)
-	r.Findings = append(r.Findings, s.tryRingBuffer(), s.tryRawTracepoint())
+	r.Findings = append(r.Findings, s.pageLayoutFinding(), s.tryRingBuffer(), s.tryRawTracepoint())
 	target := s.quietFunction()
 	r.Findings = append(r.Findings, s.tryKprobe(target)...)
 	r.Findings = append(r.Findings, s.tryKprobeMulti(target), s.tryFentry(target),
@@ -57,7 +57,7 @@ func (r *Report) excuse() {
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		switch f.ID {
-		case Programs, MemoryReads, RingBuffer, RawTracepoint, Kprobe, KprobeMissed, KprobeMulti, Fentry, JIT:
+		case Programs, MemoryReads, PageLayout, RingBuffer, RawTracepoint, Kprobe, KprobeMissed, KprobeMulti, Fentry, JIT:
 			if f.State != OK {
 				f.State, f.Detail, f.Hint = Unknown, "cannot be tried without privileges", ""
 			}

@@ -42,6 +42,7 @@ const (
 	BTF           = "btf"
 	Programs      = "programs"
 	MemoryReads   = "memory_reads"
+	PageLayout    = "page_layout"
 	RingBuffer    = "ring_buffer"
 	RawTracepoint = "raw_tracepoint"
 	Kprobe        = "kprobe"

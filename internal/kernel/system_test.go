@@ -59,6 +59,17 @@ func TestFunction(t *testing.T) {
 	}
 }
 
+func TestHasLoop(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("loading programs takes root")
+	}
+	s := New()
+	_, v := s.release()
+	if has := s.HasLoop(); has != v.atLeast(5, 17) {
+		t.Errorf("bpf_loop exists from 5.17 on, on this kernel: %v", has)
+	}
+}
+
 func TestTracepoint(t *testing.T) {
 	s := New()
 	requireBTF(t, s)
@@ -182,7 +193,7 @@ func TestDiagnose(t *testing.T) {
 	r := s.Diagnose(clang)
 	t.Logf("\n%s", r)
 
-	order := []string{Privileges, Restrictions, BTF, Programs, MemoryReads, RingBuffer, RawTracepoint,
+	order := []string{Privileges, Restrictions, BTF, Programs, MemoryReads, PageLayout, RingBuffer, RawTracepoint,
 		Kprobe, KprobeMissed, KprobeMulti, Fentry, JIT, Tracefs, Tcpdump, Clang}
 	var got []string
 	for _, f := range r.Findings {
