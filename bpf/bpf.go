@@ -3,8 +3,13 @@
 //
 //   - probes.bpf.c: the programs that are attached, one for each way to attach
 //   - include/capture.h: what happens at a hit, the same for all of them
+//   - include/skb.h: what is valid in an skb, and where its packet starts
+//   - include/device.h: its device, and whether that is the one asked for
+//   - include/link.h, include/supply.h: headers that do not exist yet, from its
+//     socket (include/sock.h), route and neighbour
 //   - include/filter.h: the stub that waits for the user's expression
-//   - include/skb.h: where a packet starts in its skb
+//   - include/tunnel.h: the packet inside of a tunnel, and the stub for it
+//   - include/walk.h: the bytes that are not linear
 //   - include/event.h: the bytes on the ring buffer and the counters
 //   - include/config.h, include/maps.h: constants and maps
 //   - include/kernel.h: what is read of the kernel's own structs
@@ -13,4 +18,4 @@
 // "make generate" makes them anew.
 package bpf
 
-//go:generate go tool bpf2go -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts Probes probes.bpf.c
+//go:generate go tool bpf2go -no-global-types -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts Probes probes.bpf.c

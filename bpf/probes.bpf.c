@@ -16,20 +16,19 @@ char LICENSE[] SEC("license") = "GPL";
 /* In assembly, because clang would join the loads of a switch into one from a
  * computed address, and the verifier wants a constant offset into the context.
  */
-#define ARGUMENT(n, member)                                           \
-	case n:                                                       \
-		asm volatile("%0 = *(u64 *)(%1 + %2)"                 \
-			     : "=r"(skb)                              \
+#define ARGUMENT(n, member)                                                           \
+	case n:                                                                       \
+		asm volatile("%0 = *(u64 *)(%1 + %2)"                                 \
+			     : "=r"(value)                                            \
 			     : "r"(ctx), "i"(__builtin_offsetof(typeof(*ctx), member))); \
 		break
 
 /* System V ABI for x86-64, AAPCS64 for arm64 */
-SEC("kprobe")
-int netcap_kprobe(struct pt_regs *ctx)
+static __always_inline const void *register_of(struct pt_regs *ctx, __u32 number)
 {
-	const void *skb = 0;
+	const void *value = 0;
 
-	switch (probe_arg) {
+	switch (number) {
 #if defined(__TARGET_ARCH_x86)
 	ARGUMENT(0, di);
 	ARGUMENT(1, si);
@@ -48,16 +47,15 @@ int netcap_kprobe(struct pt_regs *ctx)
 	ARGUMENT(7, regs[7]);
 #endif
 	}
-	return capture(skb);
+	return value;
 }
 
 /* MAX_BPF_FUNC_ARGS is the most that a tracepoint can have */
-SEC("raw_tp")
-int netcap_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline const void *argument_of(struct bpf_raw_tracepoint_args *ctx, __u32 number)
 {
-	const void *skb = 0;
+	const void *value = 0;
 
-	switch (probe_arg) {
+	switch (number) {
 	ARGUMENT(0, args[0]);
 	ARGUMENT(1, args[1]);
 	ARGUMENT(2, args[2]);
@@ -71,5 +69,17 @@ int netcap_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 	ARGUMENT(10, args[10]);
 	ARGUMENT(11, args[11]);
 	}
-	return capture(skb);
+	return value;
+}
+
+SEC("kprobe")
+int netcap_kprobe(struct pt_regs *ctx)
+{
+	return capture(register_of(ctx, probe_arg), register_of(ctx, probe_sock));
+}
+
+SEC("raw_tp")
+int netcap_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
+{
+	return capture(argument_of(ctx, probe_arg), argument_of(ctx, probe_sock));
 }

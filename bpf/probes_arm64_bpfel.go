@@ -14,39 +14,47 @@ import (
 )
 
 type ProbesCounts struct {
-	_                structs.HostLayout
-	Hits             uint64
-	Captured         uint64
-	RejectedFilter   uint64
-	RejectedScope    uint64
-	RejectedNoDevice uint64
-	RejectedNoSkb    uint64
-	LostRing         uint64
-	LostFault        uint64
-	LostNested       uint64
-	LostNoHeader     uint64
-	LostNonsense     uint64
-	Unused           [5]uint64
+	_                  structs.HostLayout
+	Hits               uint64
+	Captured           uint64
+	RejectedFilter     uint64
+	RejectedScope      uint64
+	RejectedNoDevice   uint64
+	RejectedNoSkb      uint64
+	RejectedNoPacket   uint64
+	RejectedIncomplete uint64
+	LostRing           uint64
+	LostFault          uint64
+	LostNested         uint64
+	LostNoHeader       uint64
+	LostNonsense       uint64
+	LostOffset         uint64
+	NoDevice           uint64
+	Cut                uint64
 }
 
 type ProbesEvent struct {
-	_        structs.HostLayout
-	Mono     uint64
-	Skb      uint64
-	Len      uint32
-	Caplen   uint32
-	Cpu      uint32
-	Probe    uint16
-	Supplied uint16
-}
-
-type ProbesSlot struct {
-	_      structs.HostLayout
-	Depth  uint32
-	Unused uint32
-	Skb    [512]uint8
-	Event  ProbesEvent
-	Packet [65600]uint8
+	_              structs.HostLayout
+	Mono           uint64
+	Skb            uint64
+	Len            uint32
+	Caplen         uint32
+	Unknown        uint32
+	GsoType        uint32
+	Probe          uint16
+	Supplied       uint16
+	Cpu            uint16
+	GsoSize        uint16
+	GsoSegs        uint16
+	ChecksumStart  uint16
+	ChecksumOffset uint16
+	Level          uint8
+	Flags          uint8
+	Link           uint8
+	Network        uint8
+	Transport      uint8
+	Cut            uint8
+	Unused         uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -59,12 +67,23 @@ const (
 	ProbesProgNetcapKprobe        = "netcap_kprobe"
 	ProbesProgNetcapRawTracepoint = "netcap_raw_tracepoint"
 	ProbesVarCpus                 = "cpus"
+	ProbesVarDataOffset           = "data_offset"
+	ProbesVarDropNoDevice         = "drop_no_device"
+	ProbesVarFilterReadsAddresses = "filter_reads_addresses"
 	ProbesVarHeaderBytes          = "header_bytes"
+	ProbesVarInnerMode            = "inner_mode"
+	ProbesVarPagesDirect          = "pages_direct"
+	ProbesVarPagesMap             = "pages_map"
+	ProbesVarPagesShift           = "pages_shift"
 	ProbesVarProbeArg             = "probe_arg"
 	ProbesVarProbeIndex           = "probe_index"
+	ProbesVarProbeSock            = "probe_sock"
 	ProbesVarScopeIfindex         = "scope_ifindex"
 	ProbesVarScopeNetns           = "scope_netns"
 	ProbesVarSnaplen              = "snaplen"
+	ProbesVarSupplyHeaders        = "supply_headers"
+	ProbesVarTakeData             = "take_data"
+	ProbesVarVxlanPorts           = "vxlan_ports"
 	ProbesVarWakeupBytes          = "wakeup_bytes"
 )
 
@@ -127,14 +146,25 @@ type ProbesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesVariableSpecs struct {
-	Cpus         *ebpf.VariableSpec `ebpf:"cpus"`
-	HeaderBytes  *ebpf.VariableSpec `ebpf:"header_bytes"`
-	ProbeArg     *ebpf.VariableSpec `ebpf:"probe_arg"`
-	ProbeIndex   *ebpf.VariableSpec `ebpf:"probe_index"`
-	ScopeIfindex *ebpf.VariableSpec `ebpf:"scope_ifindex"`
-	ScopeNetns   *ebpf.VariableSpec `ebpf:"scope_netns"`
-	Snaplen      *ebpf.VariableSpec `ebpf:"snaplen"`
-	WakeupBytes  *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	Cpus                 *ebpf.VariableSpec `ebpf:"cpus"`
+	DataOffset           *ebpf.VariableSpec `ebpf:"data_offset"`
+	DropNoDevice         *ebpf.VariableSpec `ebpf:"drop_no_device"`
+	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
+	HeaderBytes          *ebpf.VariableSpec `ebpf:"header_bytes"`
+	InnerMode            *ebpf.VariableSpec `ebpf:"inner_mode"`
+	PagesDirect          *ebpf.VariableSpec `ebpf:"pages_direct"`
+	PagesMap             *ebpf.VariableSpec `ebpf:"pages_map"`
+	PagesShift           *ebpf.VariableSpec `ebpf:"pages_shift"`
+	ProbeArg             *ebpf.VariableSpec `ebpf:"probe_arg"`
+	ProbeIndex           *ebpf.VariableSpec `ebpf:"probe_index"`
+	ProbeSock            *ebpf.VariableSpec `ebpf:"probe_sock"`
+	ScopeIfindex         *ebpf.VariableSpec `ebpf:"scope_ifindex"`
+	ScopeNetns           *ebpf.VariableSpec `ebpf:"scope_netns"`
+	Snaplen              *ebpf.VariableSpec `ebpf:"snaplen"`
+	SupplyHeaders        *ebpf.VariableSpec `ebpf:"supply_headers"`
+	TakeData             *ebpf.VariableSpec `ebpf:"take_data"`
+	VxlanPorts           *ebpf.VariableSpec `ebpf:"vxlan_ports"`
+	WakeupBytes          *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 }
 
 // ProbesObjects contains all objects after they have been loaded into the kernel.
@@ -174,14 +204,25 @@ func (m *ProbesMaps) Close() error {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesVariables struct {
-	Cpus         *ebpf.Variable `ebpf:"cpus"`
-	HeaderBytes  *ebpf.Variable `ebpf:"header_bytes"`
-	ProbeArg     *ebpf.Variable `ebpf:"probe_arg"`
-	ProbeIndex   *ebpf.Variable `ebpf:"probe_index"`
-	ScopeIfindex *ebpf.Variable `ebpf:"scope_ifindex"`
-	ScopeNetns   *ebpf.Variable `ebpf:"scope_netns"`
-	Snaplen      *ebpf.Variable `ebpf:"snaplen"`
-	WakeupBytes  *ebpf.Variable `ebpf:"wakeup_bytes"`
+	Cpus                 *ebpf.Variable `ebpf:"cpus"`
+	DataOffset           *ebpf.Variable `ebpf:"data_offset"`
+	DropNoDevice         *ebpf.Variable `ebpf:"drop_no_device"`
+	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
+	HeaderBytes          *ebpf.Variable `ebpf:"header_bytes"`
+	InnerMode            *ebpf.Variable `ebpf:"inner_mode"`
+	PagesDirect          *ebpf.Variable `ebpf:"pages_direct"`
+	PagesMap             *ebpf.Variable `ebpf:"pages_map"`
+	PagesShift           *ebpf.Variable `ebpf:"pages_shift"`
+	ProbeArg             *ebpf.Variable `ebpf:"probe_arg"`
+	ProbeIndex           *ebpf.Variable `ebpf:"probe_index"`
+	ProbeSock            *ebpf.Variable `ebpf:"probe_sock"`
+	ScopeIfindex         *ebpf.Variable `ebpf:"scope_ifindex"`
+	ScopeNetns           *ebpf.Variable `ebpf:"scope_netns"`
+	Snaplen              *ebpf.Variable `ebpf:"snaplen"`
+	SupplyHeaders        *ebpf.Variable `ebpf:"supply_headers"`
+	TakeData             *ebpf.Variable `ebpf:"take_data"`
+	VxlanPorts           *ebpf.Variable `ebpf:"vxlan_ports"`
+	WakeupBytes          *ebpf.Variable `ebpf:"wakeup_bytes"`
 }
 
 // ProbesPrograms contains all programs after they have been loaded into the kernel.

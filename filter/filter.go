@@ -57,6 +57,28 @@ func (f *Filter) Program() []bpf.Instruction { return slices.Clone(f.program) }
 // alone, and MaxReach where an offset comes from the packet without a bound.
 func (f *Filter) Reach() int { return f.reach }
 
+// ReadsAddresses tells whether the verdict may depend on the first twelve bytes
+// of the packet, the addresses of its Ethernet header.
+func (f *Filter) ReadsAddresses() bool {
+	for _, insn := range f.repaired {
+		switch insn := insn.(type) {
+		case bpf.LoadAbsolute:
+			if insn.Off < 12 {
+				return true
+			}
+		case bpf.LoadIndirect:
+			if insn.Off < 12 {
+				return true
+			}
+		case bpf.LoadMemShift:
+			if insn.Off < 12 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // MatchesAll tells whether the filter is known to accept every packet, however
 // short.
 func (f *Filter) MatchesAll() bool {

@@ -309,7 +309,7 @@ func TestSplice(t *testing.T) {
 			t.Fatal(err)
 		}
 		prog := spec.Programs[verdict.VerdictProgVerdict]
-		start, end, err := function(prog.Instructions, stub)
+		start, end, err := Function(prog.Instructions, stub)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,7 @@ import (
 // verifier checks the new body with what it knows of the caller's arguments.
 // prog must have been compiled with BTF.
 func Splice(prog *ebpf.ProgramSpec, stub string, body asm.Instructions) error {
-	start, end, err := function(prog.Instructions, stub)
+	start, end, err := Function(prog.Instructions, stub)
 	if err != nil {
 		return fmt.Errorf("splice filter into program %s: %w", prog.Name, err)
 	}
@@ -37,9 +37,10 @@ func Splice(prog *ebpf.ProgramSpec, stub string, body asm.Instructions) error {
 	return nil
 }
 
-// function finds the instructions [start, end) of a function by its symbol and
-// the function information, which every function's first instruction has.
-func function(insns asm.Instructions, name string) (start, end int, err error) {
+// Function finds the instructions [start, end) of a function by its symbol and
+// the function information, which every function's first instruction has. The
+// error says that there is no function of that name, or no BTF for it.
+func Function(insns asm.Instructions, name string) (start, end int, err error) {
 	start = slices.IndexFunc(insns, func(insn asm.Instruction) bool { return insn.Symbol() == name })
 	if start < 0 {
 		return 0, 0, fmt.Errorf("no function %s", name)

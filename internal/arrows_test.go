@@ -23,7 +23,8 @@ var arrows = map[string][]string{
 	"internal/prog":    {"bpf", "filter", "internal/plan"},
 	"internal/session": {"bpf", "internal/plan", "internal/prog"},
 	"internal/event":   {},
-	"internal/sink":    {"internal/event"},
+	"internal/packet":  {"internal/event"},
+	"internal/sink":    {"internal/event", "internal/packet"},
 	"internal/capture": {"internal/event", "internal/sink"},
 	"cmd/netcap": {
 		"filter", "internal/capture", "internal/event", "internal/kernel", "internal/plan",

@@ -2,141 +2,266 @@
 #ifndef NETCAP_CAPTURE_H
 #define NETCAP_CAPTURE_H
 
-#include "config.h"
-#include "event.h"
-#include "filter.h"
-#include "kernel.h"
-#include "maps.h"
-#include "skb.h"
+#include "supply.h"
+#include "tunnel.h"
+#include "walk.h"
 
-/* What an attach shell knows of a hit. */
-struct hit {
-	const struct sk_buff *skb; /* address in the kernel */
-	__u32 cpu;
-};
+/* More linear bytes than these behind the headers are not read at once. */
+#define REST_MAX (CHUNK - 512)
 
-static __always_inline __u64 at_most(__u64 n, __u64 limit)
+/* Adds to a count that is not a verdict. */
+static __always_inline void note(const struct hit *hit, __u32 count)
 {
-	/* clang would compare 32 bits and leave the verifier without a bound
-	 * on the 64-bit register that the helper gets
-	 */
-	asm volatile("" : "+r"(n));
-	return n > limit ? limit : n;
+	__u32 key = probe_index * cpus + hit->cpu;
+	struct counts *counts = bpf_map_lookup_elem(&counters, &key);
+
+	if (counts)
+		__sync_fetch_and_add((__u64 *)counts + (count & (COUNTS - 1)), 1);
 }
 
-/* COUNT(captured) if the skb is in scope, else what to count it as. */
-static __always_inline __u32 in_scope(const struct sk_buff *skb)
-{
-	struct net_device *dev;
-	struct net *net;
-	__u32 ifindex, inum;
-
-	if (!scope_ifindex)
-		return COUNT(captured);
-	/* a wrong pointer (see device_of) cannot be read, or leads to another
-	 * pair of index and inode
-	 */
-	dev = device_of(skb);
-	if (!dev ||
-	    bpf_probe_read_kernel(&ifindex, sizeof(ifindex),
-				  __builtin_preserve_access_index(&dev->ifindex)) ||
-	    bpf_probe_read_kernel(&net, sizeof(net),
-				  __builtin_preserve_access_index(&dev->nd_net.net)) ||
-	    bpf_probe_read_kernel(&inum, sizeof(inum),
-				  __builtin_preserve_access_index(&net->ns.inum)))
-		return COUNT(rejected_no_device);
-	if (ifindex != scope_ifindex || inum != scope_netns)
-		return COUNT(rejected_scope);
-	return COUNT(captured);
-}
-
-/* An Ethernet header with the type that the skb or, before ip_output has set
- * it, the first nibble of the packet tells. The addresses are not known.
+/* Where the packet starts if --skb-data says it: with an Ethernet header at
+ * skb->data and so many bytes, which must be in the linear part.
  */
-static __always_inline void supply_link_header(__u8 *packet, const struct sk_buff *skb)
+static __always_inline bool locate_data(const struct sk_buff *copy, struct place *place)
 {
-	__be16 protocol = skb->protocol;
+	__s64 data = (__s64)copy->data - (__s64)copy->head;
+	__s64 start = data + data_offset;
 
-	if (!protocol) {
-		__u8 version = packet[ETH_HLEN] >> 4;
-
-		if (version == 4)
-			protocol = bpf_htons(ETH_P_IP);
-		else if (version == 6)
-			protocol = bpf_htons(ETH_P_IPV6);
-	}
-	*(__u64 *)packet = 0;
-	*(__u32 *)(packet + 8) = 0;
-	*(__be16 *)(packet + 12) = protocol;
+	place->layer = LINK;
+	place->start = start;
+	return start >= 0 && start < copy->tail;
 }
 
-static __always_inline __u32 examine(struct slot *slot, const struct hit *hit)
+/* A driver has no header set in the skb before eth_type_trans, and nobody a
+ * socket; unlike a message it has a device.
+ */
+static __always_inline bool is_fresh_frame(const struct hit *hit, const struct sk_buff *copy)
+{
+	struct where where;
+	struct net_device *dev;
+
+	return !transport_header_is_set(copy) && !copy->protocol && !sock_of(hit) &&
+	       !read_member(&dev, hit->skb, dev) && is_device(dev, &where) && device_is_ethernet(dev);
+}
+
+/* scope, locate, normalise: the headers of the packet are in the slot when it
+ * returns COUNT(captured).
+ */
+static __always_inline __u32 normalise(struct slot *slot)
 {
 	const struct sk_buff *copy = (const void *)slot->skb;
+	const struct hit *hit = &slot->hit;
 	struct event *event = &slot->event;
-	__u32 supplied, whole;
-	__u32 verdict;
+	struct frame *f = &slot->frame;
+	struct walk *w = &slot->walk;
+	__u32 front, tag, verdict;
 	struct place place;
-	__u64 linear, head;
-	const __u8 *from;
+	__u64 linear, head, need;
 	__u8 *to;
-	__u64 flags;
 
-	verdict = in_scope(hit->skb);
-	if (verdict != COUNT(captured))
+	verdict = in_scope(hit);
+	if (verdict == COUNT(no_device))
+		note(hit, verdict);
+	else if (verdict != COUNT(captured))
 		return verdict;
 	if (copy_skb(slot->skb, hit->skb))
 		return COUNT(lost_fault);
-	place = locate(hit->skb, copy);
-	if (!place.found)
-		return COUNT(lost_no_header);
-
-	/* what the filter can see */
-	supplied = place.link ? 0 : ETH_HLEN;
-	linear = place.end - place.start;
-	if (linear > LENGTH_MAX || copy->data_len > LENGTH_MAX)
+	if (take_data) {
+		if (!locate_data(copy, &place))
+			return COUNT(lost_offset);
+	} else {
+		place = locate(hit->skb, copy);
+	}
+	linear = copy->tail - place.start;
+	if (linear > LENGTH_MAX || copy->data_len > LENGTH_MAX ||
+	    (place.layer < TRANSPORT && !(linear | copy->data_len)))
 		return COUNT(lost_nonsense);
-	whole = supplied + linear + copy->data_len;
-	from = copy->head + place.start;
-	to = slot->packet + supplied;
-	head = at_most(linear, header_bytes - supplied);
-	if (bpf_probe_read_kernel(to, head, from))
-		return COUNT(lost_fault);
-	if (!place.link)
-		supply_link_header(slot->packet, copy);
-	if (!netcap_filter(slot->packet, to + head, whole))
-		return COUNT(rejected_filter);
 
-	/* the rest */
-	linear = at_most(linear, snaplen - supplied);
-	if (linear > head) {
-		__u64 rest = at_most(linear - head, PACKET_MAX - ETH_HLEN - header_bytes);
+	*(__u64 *)&event->unknown = 0;	/* and gso_type */
+	*(__u64 *)&event->probe = 0;	/* and supplied, cpu, gso_size */
+	*(__u64 *)&event->gso_segs = 0; /* and checksum_*, level, flags */
+	*(__u64 *)&event->link = 0;	/* and network, transport, cut */
+	tag = !take_data && has_vlan_tag(copy) ? 4 : 0;
 
-		if (bpf_probe_read_kernel(to + head, rest, from + head))
-			return COUNT(lost_fault);
-		linear = head + rest;
+	/* the headers that netcap makes, from the inside out */
+	front = tag;
+	*(__u32 *)&f->payload = 0; /* and pieces, addresses */
+	if (place.layer >= TRANSPORT) {
+		if (place.layer == PAYLOAD && is_fresh_frame(hit, copy)) {
+			place.layer = LINK;
+			event->link = FROM_GUESS;
+		} else {
+			int made = netcap_supply(hit->slot, place.layer == PAYLOAD, ETH_HLEN + tag,
+						 linear + copy->data_len);
+
+			if (made < 0)
+				return -made;
+			front = ETH_HLEN + tag + made;
+			f->payload = place.layer == PAYLOAD;
+		}
+	} else if (place.layer != LINK) {
+		front = ETH_HLEN + tag;
 	}
 
-	event->mono = bpf_ktime_get_ns();
-	event->skb = (__u64)hit->skb;
-	event->len = whole;
-	event->caplen = supplied + linear;
-	event->cpu = hit->cpu;
-	event->probe = probe_index;
-	event->supplied = supplied;
-	flags = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= wakeup_bytes ?
-			BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-	if (bpf_ringbuf_output(&ring, event,
-			       sizeof(*event) + at_most(event->caplen, PACKET_MAX), flags))
-		return COUNT(lost_ring);
+	/* what the filter can see */
+	f->from = (__u64)copy->head + place.start;
+	f->front = front;
+	f->tag = tag;
+	f->linear = linear;
+	f->whole = front + linear + copy->data_len;
+	f->start = place.start;
+	to = slot->packet + (front & 0xff);
+	need = header_bytes;
+	if (place.layer != LINK && need < HEADERS_MIN)
+		need = HEADERS_MIN;
+	head = at_most(linear, need);
+	if (bpf_probe_read_kernel(to, head, (const void *)f->from))
+		return COUNT(lost_fault);
+	f->head = head;
+	w->filled = front + head;
+	w->cut = NOT_CUT;
+	w->verdict = COUNT(captured);
+	if (linear < need && copy->data_len) {
+		read_pieces(slot);
+		f->pieces = 1;
+		w->flush = 0;
+		w->want = need - head;
+		if (w->verdict == COUNT(captured))
+			walk(slot);
+		if (w->verdict != COUNT(captured))
+			return w->verdict;
+	}
+
+	if (place.layer == LINK) {
+		if (tag) {
+			*(__u64 *)slot->packet = *(__u64 *)(slot->packet + 4);
+			*(__u32 *)(slot->packet + 8) = *(__u32 *)(slot->packet + 12);
+		}
+	} else {
+		__u8 *network_header = slot->packet + ETH_HLEN + (tag & 4);
+
+		event->link = FROM_GUESS;
+		write_link_header(slot->packet,
+				  ethernet_type(place.layer < TRANSPORT ? copy->protocol : 0,
+						place.layer == OUTER, network_header[0]));
+		if (place.layer == UNFINISHED || place.layer == OUTER)
+			finish(slot, network_header);
+		f->addresses = place.layer != NETWORK;
+		if (tag)
+			*(__be16 *)(slot->packet + 16) = *(__be16 *)(slot->packet + 12);
+		if (filter_reads_addresses && f->addresses)
+			netcap_addresses(hit->slot, ETH_HLEN + tag);
+	}
+	if (tag) {
+		*(__be16 *)(slot->packet + 12) = copy->vlan_proto;
+		*(__be16 *)(slot->packet + 14) = bpf_htons(copy->vlan_tci);
+		event->flags |= FLAG_VLAN;
+	}
 	return COUNT(captured);
 }
 
-/* The one pipeline behind every attach shell. */
-static __always_inline int capture(const struct sk_buff *skb)
+/* Copies the rest of a packet that is to be captured, and submits it. */
+GLOBAL int netcap_submit(__u32 place)
 {
-	struct hit hit = { .skb = skb, .cpu = bpf_get_smp_processor_id() };
-	__u32 key = probe_index * cpus + hit.cpu;
+	struct slot *slot = slot_at(place);
+	const struct sk_buff *copy;
+	const struct hit *hit;
+	struct event *event;
+	struct frame *f;
+	struct walk *w;
+	__u64 linear, head;
+
+	if (!slot)
+		return COUNT(lost_nested);
+	copy = (const void *)slot->skb;
+	hit = &slot->hit;
+	event = &slot->event;
+	f = &slot->frame;
+	w = &slot->walk;
+	if (!filter_reads_addresses && f->addresses)
+		netcap_addresses(place, ETH_HLEN + f->tag);
+	event->mono = bpf_ktime_get_ns();
+	event->skb = (__u64)hit->skb;
+	event->len = f->whole;
+	event->probe = probe_index;
+	event->supplied = f->front - f->tag;
+	event->cpu = hit->cpu;
+	event->level = place % LEVELS;
+	/* TCP sets the place of the sum when it makes its header */
+	if (!f->payload && BPF_CORE_READ_BITFIELD(copy, ip_summed) == CHECKSUM_PARTIAL) {
+		event->flags |= FLAG_PARTIAL;
+		event->checksum_start = f->front + copy->csum_start - f->start;
+		event->checksum_offset = copy->csum_offset;
+	}
+	/* GSO leaves checksums to the device, so that other linear ones are what
+	 * they are
+	 */
+	if (!f->pieces && (copy->data_len || event->flags & FLAG_PARTIAL)) {
+		read_pieces(slot);
+		if (w->verdict != COUNT(captured))
+			return w->verdict;
+	}
+
+	linear = f->linear;
+	head = at_most(f->head, CHUNK);
+	if (!copy->data_len && linear - head <= REST_MAX) {
+		linear = at_most(linear, snaplen);
+		if (linear > head) {
+			__u64 rest = at_most(linear - head, REST_MAX);
+
+			if (bpf_probe_read_kernel(slot->packet + (f->front & 0xff) + head, rest,
+						  (const void *)f->from + head))
+				return COUNT(lost_fault);
+			w->filled += rest;
+		}
+	} else {
+		if (!f->pieces) {
+			w->at = f->from + head;
+			w->left = linear - head;
+		}
+		w->flush = 1;
+		w->want = 0;
+		if (snaplen > w->filled)
+			w->want = smaller(f->whole, snaplen) - w->filled;
+		if (w->want && !w->cut)
+			walk(slot);
+		if (w->verdict != COUNT(captured))
+			return w->verdict;
+		event->flags &= ~FLAG_MORE;
+		event->cut = w->cut;
+	}
+	if (send(slot, event->flags & FLAG_NEXT ? w->filled : smaller(w->filled, snaplen)))
+		return COUNT(lost_ring);
+	if (event->cut)
+		note(hit, COUNT(cut));
+	return COUNT(captured);
+}
+
+static __always_inline bool matches(struct slot *slot)
+{
+	__u64 end = slot->walk.filled & (2 * CHUNK - 1);
+
+	if (inner_mode != INNER_IGNORED)
+		return netcap_layers_match(slot->hit.slot);
+	return netcap_filter(slot->packet, slot->packet + end, slot->frame.whole);
+}
+
+static __always_inline __u32 examine(struct slot *slot)
+{
+	__u32 verdict = normalise(slot);
+
+	if (verdict != COUNT(captured))
+		return verdict;
+	if (!matches(slot))
+		return COUNT(rejected_filter);
+	return netcap_submit(slot->hit.slot);
+}
+
+/* The one pipeline behind every attach shell. */
+static __always_inline int capture(const struct sk_buff *skb, const struct sock *sk)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	__u32 key = probe_index * cpus + cpu;
 	struct slot *first, *slot;
 	struct counts *counts;
 	__u32 verdict;
@@ -154,7 +279,7 @@ static __always_inline int capture(const struct sk_buff *skb)
 		goto out;
 	}
 
-	key = hit.cpu * LEVELS;
+	key = cpu * LEVELS;
 	first = bpf_map_lookup_elem(&slots, &key);
 	if (!first)
 		return 0;
@@ -171,8 +296,12 @@ static __always_inline int capture(const struct sk_buff *skb)
 			goto out;
 		}
 	}
+	slot->hit.skb = skb;
+	slot->hit.sk = sk;
+	slot->hit.cpu = cpu;
+	slot->hit.slot = key;
 	*(volatile __u32 *)&first->depth = depth + 1;
-	verdict = examine(slot, &hit);
+	verdict = examine(slot);
 	*(volatile __u32 *)&first->depth = depth;
 out:
 	__sync_fetch_and_add((__u64 *)counts + (verdict & (COUNTS - 1)), 1);

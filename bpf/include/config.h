@@ -9,10 +9,12 @@
  * removes the branches that they rule out.
  */
 
-/* bytes of a packet that are captured, at most PACKET_MAX */
-volatile const __u32 snaplen = 65535;
+/* bytes of a packet that are captured */
+volatile const __u32 snaplen = 262144;
 
-/* bytes from the start of the packet that are read before the filter runs */
+/* bytes from the start of the packet that are read before the filter runs, at
+ * least 16 and at most CHUNK
+ */
 volatile const __u32 header_bytes = 128;
 
 /* only skbs of this device, by index in its netns; 0: any */
@@ -20,6 +22,40 @@ volatile const __u32 scope_ifindex = 0;
 
 /* inode number of the netns that scope_ifindex belongs to */
 volatile const __u32 scope_netns = 0;
+
+/* with scope_ifindex: leave out skbs of which nobody knows the device */
+volatile const __u32 drop_no_device = 0;
+
+/* build headers that do not exist yet; else only an Ethernet header, as the
+ * frame of the output
+ */
+volatile const __u32 supply_headers = 1;
+
+/* the filter looks at the addresses of the Ethernet header */
+volatile const __u32 filter_reads_addresses = 0;
+
+/* the packet starts at skb->data + data_offset, whatever the headers say */
+volatile const __u32 take_data = 0;
+volatile const __s32 data_offset = 0;
+
+/* how the packet inside of a tunnel decides */
+enum inner_mode {
+	INNER_IGNORED,
+	INNER_AND_OUTER,
+	INNER_OR_OUTER,
+};
+volatile const __u32 inner_mode = INNER_IGNORED;
+
+/* UDP destination ports of VXLAN; unused ones repeat the first */
+volatile const __u16 vxlan_ports[4] = { 4789, 8472, 4789, 4789 };
+
+/* The page of memory that the struct page at p describes is at
+ * pages_direct + (p - pages_map) / sizeof(struct page) << pages_shift.
+ * pages_map is 0 if that is not known.
+ */
+volatile const __u64 pages_direct = 0;
+volatile const __u64 pages_map = 0;
+volatile const __u32 pages_shift = 12;
 
 /* possible CPUs, the stride of the maps */
 volatile const __u32 cpus = 1;
@@ -37,5 +73,9 @@ PROBE_CONSTANT __u32 probe_index = 0;
 
 /* which argument is the skb, from 0 */
 PROBE_CONSTANT __u32 probe_arg = 0;
+
+/* which argument is a struct sock *, from 0; NO_ARGUMENT if none is */
+#define NO_ARGUMENT 0xff
+PROBE_CONSTANT __u32 probe_sock = NO_ARGUMENT;
 
 #endif

@@ -4,40 +4,103 @@
 
 #include "kernel.h"
 
+/* What a header was made from. */
+enum source {
+	FROM_SKB,
+	FROM_GUESS,
+	FROM_DST,
+	FROM_SOCK,
+	FROM_CONTROL_BLOCK,
+};
+
+/* Bits of event.unknown: fields of supplied headers that nobody knows. */
+enum field {
+	UNKNOWN_ETHERNET_SOURCE = 1 << 0,
+	UNKNOWN_ETHERNET_DESTINATION = 1 << 1,
+	UNKNOWN_NETWORK_SOURCE = 1 << 2,
+	UNKNOWN_NETWORK_DESTINATION = 1 << 3,
+	UNKNOWN_IDENTIFICATION = 1 << 4,
+	UNKNOWN_HOP_LIMIT = 1 << 5,
+	UNKNOWN_TRAFFIC_CLASS = 1 << 6,
+	UNKNOWN_FLOW_LABEL = 1 << 7,
+	UNKNOWN_SOURCE_PORT = 1 << 8,
+	UNKNOWN_DESTINATION_PORT = 1 << 9,
+	UNKNOWN_ACK = 1 << 10,
+	UNKNOWN_WINDOW = 1 << 11,
+	UNKNOWN_TCP_OPTIONS = 1 << 12,
+};
+
+/* Why bytes are missing that the snaplen allows. */
+enum cut {
+	NOT_CUT,
+	CUT_UNREADABLE,
+	CUT_NO_PAGES,
+	CUT_PIECES,
+};
+
+/* Bits of event.flags. */
+enum {
+	FLAG_MORE = 1 << 0,    /* another sample of this packet follows */
+	FLAG_NEXT = 1 << 1,    /* not the first sample of a packet */
+	FLAG_VLAN = 1 << 2,    /* a VLAN tag was put back */
+	FLAG_LENGTHS = 1 << 3, /* the length in the IP header was filled in */
+	FLAG_PARTIAL = 1 << 4, /* CHECKSUM_PARTIAL */
+};
+
 /* One sample on the ring buffer, in the byte order of the host. bpf2go makes
  * the Go type from this one, and internal/event decodes it.
+ *
+ * A packet that is longer than CHUNK comes in several samples, each with this
+ * header. Those of one packet have the same cpu and level, and no other packet
+ * of these two comes between them.
  */
 struct event {
 	__u64 mono;	 /* bpf_ktime_get_ns() */
 	__u64 skb;	 /* address of the sk_buff */
 	__u32 len;	 /* bytes of the whole packet, supplied ones included */
-	__u32 caplen;	 /* bytes that follow this struct, caplen <= len */
-	__u32 cpu;
+	__u32 caplen;	 /* bytes that follow this struct */
+	__u32 unknown;	 /* enum field */
+	__u32 gso_type;	 /* SKB_GSO_* of this kernel */
 	__u16 probe;	 /* position in the plan */
 	__u16 supplied;	 /* bytes at the start of the packet that netcap built */
+	__u16 cpu;
+	__u16 gso_size;
+	__u16 gso_segs;
+	__u16 checksum_start;  /* from the start of the packet */
+	__u16 checksum_offset; /* from there */
+	__u8 level;
+	__u8 flags;
+	__u8 link, network, transport; /* enum source */
+	__u8 cut;		       /* enum cut, in the last sample */
+	__u32 unused;
 };
 
 /* What became of the hits of one probe on one CPU. Every hit is counted in
- * hits and in exactly one of the others, so that hits is their sum.
+ * hits and in exactly one of those that are called captured, rejected or lost,
+ * so that hits is their sum.
  */
 struct counts {
 	__u64 hits;
 	__u64 captured;
-	__u64 rejected_filter;	  /* the expression did not match */
-	__u64 rejected_scope;	  /* another device than that of -i */
-	__u64 rejected_no_device; /* -i was given and the skb has no device */
-	__u64 rejected_no_skb;	  /* the function was called with a NULL skb */
-	__u64 lost_ring;	  /* the ring buffer was full */
-	__u64 lost_fault;	  /* the kernel refused to read the memory */
-	__u64 lost_nested;	  /* too many probes interrupting each other */
-	__u64 lost_no_header;	  /* no link or network header in the skb */
-	__u64 lost_nonsense;	  /* lengths that no packet has: not an skb any more */
-	/* to a power of two, so that a mask proves an index to the verifier,
-	 * and to whole cache lines, so that two CPUs do not write to one
-	 */
-	__u64 unused[5];
+	__u64 rejected_filter;	   /* the expression did not match */
+	__u64 rejected_scope;	   /* another device than that of -i */
+	__u64 rejected_no_device;  /* -i was given and the skb has no device */
+	__u64 rejected_no_skb;	   /* the function was called with a NULL skb */
+	__u64 rejected_no_packet;  /* a message of a netlink or unix socket */
+	__u64 rejected_incomplete; /* headers are missing and not to be supplied */
+	__u64 lost_ring;	   /* the ring buffer was full */
+	__u64 lost_fault;	   /* the kernel refused to read the memory */
+	__u64 lost_nested;	   /* too many probes interrupting each other */
+	__u64 lost_no_header;	   /* neither a header nor a socket in the skb */
+	__u64 lost_nonsense;	   /* lengths that no packet has: not an skb any more */
+	__u64 lost_offset;	   /* --skb-data-offset points out of the buffer */
+	__u64 no_device;	   /* of all: kept although -i was given */
+	__u64 cut;		   /* of captured: bytes are missing (enum cut) */
 };
 
+/* A power of two, so that a mask proves an index to the verifier, and whole
+ * cache lines, so that two CPUs do not write to one.
+ */
 #define COUNTS (sizeof(struct counts) / sizeof(__u64))
 
 /* The place of a count in struct counts. */

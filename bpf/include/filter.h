@@ -14,13 +14,18 @@
  * Returns 0 to reject the packet. Go replaces the body (filter.Splice); the
  * asm statement only keeps clang from dropping arguments and call.
  */
-static __attribute__((noinline)) __u32
-netcap_filter(const __u8 *data, const __u8 *data_end, __u32 wire_len)
-{
-	__u32 verdict = 1;
+#define FILTER_STUB(name)                                                                  \
+	static __attribute__((noinline)) __u32 name(const __u8 *data, const __u8 *data_end, \
+						    __u32 wire_len)                        \
+	{                                                                                  \
+		__u32 verdict = 1;                                                         \
+                                                                                           \
+		asm volatile("" : "+r"(verdict)                                            \
+			     : "r"(data), "r"(data_end), "r"(wire_len)                     \
+			     : "memory");                                                  \
+		return verdict;                                                            \
+	}
 
-	asm volatile("" : "+r"(verdict) : "r"(data), "r"(data_end), "r"(wire_len) : "memory");
-	return verdict;
-}
+FILTER_STUB(netcap_filter)
 
 #endif

@@ -59,24 +59,207 @@ struct pt_regs {
 #error "no registers known for this architecture"
 #endif
 
+/* include/uapi/linux/in6.h, whose members are in unions */
+struct in6_addr {
+	__u32 words[4];
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct ns_common {
 	unsigned int inum;
 };
 
+struct netns_ipv4 {
+	__u8 sysctl_ip_default_ttl;
+};
+
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
 };
 
 typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct neighbour {
+	__u8 nud_state;
+	unsigned char ha[32];
+	__u8 primary_key[0];
+};
+
+/* before v6.13: one hash table for all devices */
+struct neighbour___hashed {
+	struct neighbour___hashed *next;
+	struct net_device *dev;
+};
+
+struct neigh_hash_table___hashed {
+	struct neighbour___hashed **hash_buckets;
+	unsigned int hash_shift;
+	__u32 hash_rnd[4];
+};
+
+struct neigh_table {
+	struct neigh_hash_table___hashed *nht;
+};
+
+struct neigh_parms {
+	struct neigh_table *tbl;
+};
+
+struct in_device {
+	struct neigh_parms *arp_parms;
+};
+
+struct ipv6_devconf {
+	__s32 hop_limit;
+};
+
+struct inet6_dev {
+	struct neigh_parms *nd_parms;
+	struct ipv6_devconf cnf;
+};
+
+/* since v6.13: a list at the device */
+struct neighbour___listed {
+	struct hlist_node dev_list;
+};
+
 struct net_device {
 	int ifindex;
 	unsigned short type;
+	unsigned char *dev_addr;
+	struct in_device *ip_ptr;
+	struct inet6_dev *ip6_ptr;
 	possible_net_t nd_net;
+};
+
+struct net_device___listed {
+	struct hlist_head neighbours[2];
+};
+
+struct dst_entry {
+	struct net_device *dev;
+	unsigned long _metrics;
+};
+
+struct rtable {
+	struct dst_entry dst;
+	__u8 rt_gw_family;
+	__be32 rt_gw4;
+	struct in6_addr rt_gw6;
+};
+
+struct rt6_info {
+	struct in6_addr rt6i_gateway;
+};
+
+/* The members are at the same place in a full, a request and a time-wait
+ * socket.
+ */
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	unsigned char skc_state;
+	int skc_bound_dev_if;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct dst_entry *sk_dst_cache;
+	__u16 sk_protocol;
+	__u16 sk_type;
+};
+
+struct ipv6_pinfo {
+	__be32 flow_label;
+	__s16 hop_limit;
+	__u8 tclass;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct inet_sock {
+	struct sock sk;
+	struct ipv6_pinfo *pinet6;
+	__be32 inet_saddr;
+	__s16 uc_ttl;
+	__be16 inet_sport;
+	__u8 tos;
+	__u8 pmtudisc;
+};
+
+/* before v6.1 */
+struct inet_sock___short_id {
+	__u16 inet_id;
+};
+
+struct inet_sock___atomic_id {
+	atomic_t inet_id;
+};
+
+struct tcp_options_received {
+	__u16 rcv_wscale : 4;
+};
+
+struct tcp_sock {
+	__u16 tcp_header_len;
+	__u32 rcv_nxt;
+	__u32 rcv_wnd;
+	struct tcp_options_received rx_opt;
+};
+
+struct tcp_skb_cb {
+	__u32 seq;
+	__u16 tcp_gso_segs;
+	__u8 tcp_flags; /* a __u16 since v6.17 */
+};
+
+struct page {
+	unsigned long flags;
+};
+
+/* before v6.9 */
+struct bio_vec {
+	struct page *bv_page;
+	unsigned int bv_len;
+	unsigned int bv_offset;
+};
+
+/* since v6.9 (commit 21d2e6737c97) */
+struct skb_frag {
+	unsigned long netmem;
+	unsigned int len;
+	unsigned int offset;
+};
+
+struct sk_buff;
+
+struct skb_shared_info {
+	__u8 nr_frags;
+	unsigned short gso_size;
+	unsigned short gso_segs;
+	struct sk_buff *frag_list;
+	unsigned int gso_type;
+	struct skb_frag frags[0];
 };
 
 /* The offsets are relative to head. mac_header and transport_header are 0xffff
@@ -84,18 +267,70 @@ struct net_device {
  * lies at head itself: __alloc_skb, skb_reserve).
  */
 struct sk_buff {
+	struct sk_buff *next;
 	struct net_device *dev;
+	struct sock *sk;
+	char cb[48];
+	unsigned long _skb_refdst;
 	unsigned int len;
 	unsigned int data_len;
+	__u8 ip_summed : 2;
+	__u16 csum_start;
+	__u16 csum_offset;
+	int skb_iif;
+	__be16 vlan_proto;
+	__u16 vlan_tci;
 	__be16 protocol;
+	__u16 transport_header;
 	__u16 network_header;
 	__u16 mac_header;
 	unsigned int tail;
+	unsigned int end;
 	unsigned char *head;
 	unsigned char *data;
 };
 
+/* before v6.2 */
+struct sk_buff___vlan_present {
+	__u8 vlan_present : 1;
+};
+
+/* since v6.2 (commit 354259fa73e2) */
+struct sk_buff___vlan_all {
+	__u32 vlan_all;
+};
+
 #pragma clang attribute pop
+
+#define CHECKSUM_PARTIAL 3 /* include/linux/skbuff.h */
+#define SKB_DST_NOREF 1UL
+
+/* include/net/tcp_states.h: the states of sockets that are not full */
+#define TCP_TIME_WAIT 6
+#define TCP_NEW_SYN_RECV 12
+
+/* include/linux/socket.h */
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_NETLINK 16
+
+/* include/uapi/linux/in.h */
+#define IPPROTO_IPIP 4
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_IPV6 41
+#define IPPROTO_GRE 47
+#define IP_PMTUDISC_WANT 1
+#define IP_PMTUDISC_DO 2
+#define IP_DF 0x4000
+
+/* include/net/ip.h, include/uapi/linux/rtnetlink.h */
+#define RTAX_HOPLIMIT 10
+#define DST_METRICS_FLAGS 3UL
+
+/* include/net/neighbour.h: all states in which ha is valid */
+#define NUD_VALID 0xde
 
 /* include/uapi/linux/if_arp.h: the device types whose frames start with an
  * Ethernet header
@@ -106,7 +341,14 @@ struct sk_buff {
 /* include/uapi/linux/if_ether.h */
 #define ETH_HLEN 14
 #define ETH_P_IP 0x0800
+#define ETH_P_8021Q 0x8100
+#define ETH_P_TEB 0x6558
 #define ETH_P_IPV6 0x86dd
+#define ETH_P_MPLS_UC 0x8847
+#define ETH_P_MPLS_MC 0x8848
+#define ETH_P_PPP_SES 0x8864
+#define ETH_P_8021AD 0x88a8
+#define ETH_P_QINQ1 0x9100
 
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>

@@ -6,21 +6,80 @@
 #include "event.h"
 #include "skb.h"
 
-/* The largest IP packet and the Ethernet header before it, rounded up. */
-#define PACKET_MAX (65536 + 64)
+/* The filter looks at this many bytes at most (filter.MaxReach), and a packet
+ * in pieces goes out in samples of about this size. A power of two, so that a
+ * mask proves a place in the buffer to the verifier.
+ */
+#define CHUNK 32768
+
+/* What is read at least of a packet whose headers may have to be finished:
+ * IPv4 with options and UDP.
+ */
+#define HEADERS_MIN 72
 
 /* Task, softirq and hardirq context can interrupt each other, and a kprobe can
  * hit inside a tracepoint's program. No skb is handled in an NMI.
  */
 #define LEVELS 4
 
+#define SOCK_MAX 1536 /* struct inet_sock: 968 to 1048 bytes on 5.10 to 7.3 */
+#define SHARED_MAX 64 /* struct skb_shared_info up to its frags: 48 bytes */
+
+/* Where the walk through the pieces of a packet is. */
+struct walk {
+	__u64 at;	 /* the next byte of the piece */
+	__u32 left;	 /* bytes left of it */
+	__u32 want;	 /* bytes of the packet still to be copied */
+	__u32 filled;	 /* bytes in packet */
+	__u32 frag;	 /* the next fragment */
+	__u32 frags;
+	__u32 verdict;	 /* why the walk ended, COUNT(captured) for no reason */
+	__u64 shared;	 /* address of the skb_shared_info that frag is of */
+	__u64 list;	 /* address of the next skb of the frag_list, or 0 */
+	__u8 flush;	 /* send what is filled when it is full */
+	__u8 cut;	 /* enum cut */
+	__u8 nested;	 /* an skb of the frag_list has a list of its own */
+	__u8 end;	 /* there are no more pieces */
+	__u32 unused;
+};
+
+/* What an attach shell knows of a hit. */
+struct hit {
+	const struct sk_buff *skb; /* address in the kernel */
+	const struct sock *sk;	   /* argument of the function, or 0 */
+	__u32 cpu;
+	__u32 slot; /* its place in the map */
+};
+
+/* What is known of the packet. Lengths in bytes. */
+struct frame {
+	__u64 from;   /* address of its first linear byte */
+	__u32 front;  /* what netcap has put before that, a VLAN tag included */
+	__u32 tag;    /* 4 if there is a VLAN tag in front, else 0 */
+	__u32 linear; /* all linear bytes */
+	__u32 head;   /* those that are copied before the filter */
+	__u32 whole;  /* the packet */
+	__u32 start;  /* of the first linear byte from skb->head */
+	__u8 payload;	/* the transport header is netcap's */
+	__u8 pieces;	/* the walk through the pieces has begun */
+	__u8 addresses; /* the addresses of the Ethernet header are to be found */
+	__u8 unused;
+};
+
 /* Where one hit is worked on. */
 struct slot {
 	__u32 depth; /* of the first slot of a CPU: slots in use on it */
 	__u32 unused;
+	struct hit hit;
 	__u8 skb[SKB_MAX];
+	__u8 other[SKB_MAX]; /* an skb of the frag_list */
+	__u8 sock[SOCK_MAX];
+	__u8 shared[SHARED_MAX];
+	struct frame frame;
+	struct walk walk;
+	__u8 saved[16]; /* bytes before an inner packet without a link header */
 	struct event event;
-	__u8 packet[PACKET_MAX]; /* must follow event: both go out in one piece */
+	__u8 packet[2 * CHUNK]; /* must follow event: both go out in one piece */
 };
 
 /* LEVELS slots for each CPU. A plain array and not a per-CPU one: the lookup
@@ -34,6 +93,19 @@ struct {
 	__type(key, __u32);
 	__type(value, struct slot);
 } slots __attribute__((section(".maps")));
+
+/* A function that is not static is checked by the verifier on its own, once
+ * (v5.6, commit 51c39bb1d5d1), where a static one is checked anew for all that
+ * is known at each call: with the many states that an skb can be in, that adds
+ * up to more than the verifier's limit. Such functions take numbers only (before
+ * v5.12): the slot by its place in the map.
+ */
+#define GLOBAL __attribute__((noinline))
+
+static __always_inline struct slot *slot_at(__u32 place)
+{
+	return bpf_map_lookup_elem(&slots, &place);
+}
 
 /* For each probe one struct for each CPU. */
 struct {

@@ -28,6 +28,33 @@ func (f *outputFlag) Set(s string) error {
 	return fmt.Errorf("packets are shown by %s or as %s", outputTcpdump, outputText)
 }
 
+// noDeviceFlag is the value of --no-device: whether packets without a device
+// are dropped.
+type noDeviceFlag bool
+
+const (
+	noDeviceKeep = "keep"
+	noDeviceDrop = "drop"
+)
+
+func (f *noDeviceFlag) String() string {
+	if *f {
+		return noDeviceDrop
+	}
+	return noDeviceKeep
+}
+
+func (f *noDeviceFlag) Type() string { return "keep|drop" }
+
+// Set implements pflag.Value.
+func (f *noDeviceFlag) Set(s string) error {
+	if s != noDeviceKeep && s != noDeviceDrop {
+		return fmt.Errorf("it is %s or %s", noDeviceKeep, noDeviceDrop)
+	}
+	*f = s == noDeviceDrop
+	return nil
+}
+
 // sizeFlag is a number of bytes: digits and, if wanted, one of K, M and G,
 // which stand for powers of 1024.
 type sizeFlag int

@@ -37,16 +37,30 @@ Several are given with commas or with several -f. With more than one, each line
 of output starts with the name of its probe.
 
 EXPRESSION is a pcap-filter(7) expression, given by -e or as the words after the
-options. It is applied to the packet with its Ethernet header. Where the skb has
-none, because it is not built yet or the device has none (tun, wireguard), netcap
-supplies one with the right type and without addresses. Primitives that need
-what is not in the packet (inbound, outbound, gateway, ip6 protochain) are
-refused. "len", "greater" and "less" see the length of the whole packet.
+options. It is applied to the whole packet, Ethernet header and VLAN tags
+included. Primitives that need what is not in the packet (inbound, outbound,
+gateway, ip6 protochain) are refused. "len", "greater" and "less" see the length
+of the whole packet.
 
-A packet is captured as far as it lies in the linear part of its skb. The rest
-of TCP payload is mostly not there: it is cut, as with a snaplen, and the length
-of the packet is still right. A hit at which the skb has neither a link nor a
-network header is counted as lost, with that cause.
+Headers that do not exist yet at a function are supplied: Ethernet, IP and
+transport header, from the socket, its route and what TCP notes in the skb. What
+nobody knows yet is zero. --provenance says for each packet what is supplied and
+what is unknown, as in [eth=dst ip=sock l4=cb unknown=id]; [skb] is a packet in
+which nothing is. An Ethernet header is also supplied where the device has none
+(tun, wireguard). A hit at which the skb has neither a header nor a socket is
+counted as lost, with that cause.
+
+--inner and --any look for the packet inside of VXLAN, Geneve, GRE, IPIP, SIT and
+IP6IP6. --inner has to match as well as EXPRESSION, if there is one; --any takes
+its place.
+
+--skb-data and --skb-data-offset N are for functions at which the skb's headers
+are not where it says: the packet is what follows skb->data + N, an Ethernet
+header first.
+
+With -i a packet that has no device yet, or no longer, is judged by that of its
+route or socket. Where there is none either it is kept, and counted;
+--no-device drop leaves it out.
 
 The output of tcpdump goes to stdout, everything else to stderr. When all probes
 are attached a line "netcap: ready: ..." says so. SIGINT (Ctrl-C), SIGTERM,
@@ -61,6 +75,8 @@ const skbExample = `  netcap skb -f icmp_rcv@1 -i eth0 -e "host 10.227.0.45" -t 
   netcap skb -f tracepoint:net:netif_receive_skb -e "tcp port 9000" -c 10 -w out.pcap
   netcap skb -f ip_rcv@1,ip_local_deliver@1 udp port 53
   netcap skb -f tp:skb:kfree_skb -e "tcp port 9000"
+  netcap skb -f __tcp_transmit_skb@2 -e "tcp port 9000" --provenance
+  netcap skb -f __dev_queue_xmit@1 -e "udp port 4789" --inner "host 10.0.0.1"
   netcap skb -f ip_rcv@1 -w - | tshark -r -
   netcap skb -f ip_rcv@1 -e "host 10.227.0.45" --dry-run`
 

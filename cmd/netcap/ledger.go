@@ -23,6 +23,8 @@ func rejections(c session.Counts, p *plan.Plan) []share {
 		{c.RejectedScope, "not on " + p.Scope.Interface, ""},
 		{c.RejectedNoDevice, "had no device", ""},
 		{c.RejectedNoSkb, "without an skb", ""},
+		{c.RejectedNoPacket, "no packet but a message of a netlink or unix socket", ""},
+		{c.RejectedIncomplete, "whose headers do not exist yet", ""},
 	}
 }
 
@@ -31,10 +33,25 @@ func losses(c session.Counts) []share {
 		{c.LostRing, "the ring buffer was full", "a larger --buffer-size, a narrower expression or -w instead of text keeps more"},
 		{c.LostFault, "the memory of the skb could not be read", ""},
 		{c.LostNested, "too many probes interrupted each other", "trace fewer probes at once"},
-		{c.LostNoHeader, "no link or network header in the skb", "the headers are not built yet at this probe, or it is no packet but a message of a netlink or unix socket"},
+		{c.LostNoHeader, "neither a header nor a socket in the skb", "trace a function that is called earlier, or later"},
 		{c.LostNonsense, "the skb was no packet any more", ""},
+		{c.LostOffset, "--skb-data-offset points out of the skb's buffer", ""},
 		{c.LostMissed, "the kernel did not run the probe, as another one ran on the CPU", "trace fewer probes at once"},
 	}
+}
+
+// remarks are on hits that the sum has already.
+func remarks(c session.Counts) string {
+	text := ""
+	for _, s := range []share{
+		{c.NoDevice, "without a device", ""},
+		{c.Cut, "cut (bytes that cannot be read)", ""},
+	} {
+		if s.n > 0 {
+			text += fmt.Sprintf("; %d %s", s.n, s.cause)
+		}
+	}
+	return text
 }
 
 // printLedger prints what became of every hit.
@@ -49,7 +66,7 @@ func printLedger(w io.Writer, p *plan.Plan, loop *capture.Loop, counts []session
 		if n := c.Unaccounted(); n != 0 {
 			fmt.Fprintf(w, " + %d unaccounted for, which is a defect of netcap: please report it", n)
 		}
-		fmt.Fprintln(w)
+		fmt.Fprintln(w, remarks(c))
 	}
 	hinted := make(map[string]bool)
 	for _, c := range counts {

@@ -158,6 +158,8 @@ func wanted(e *pflag.InvalidValueError) error {
 		return errors.New("a whole number is wanted")
 	case "uint64":
 		return errors.New("a whole number is wanted, 0 or more")
+	case "intSlice":
+		return errors.New("whole numbers with commas between them are wanted")
 	case "bool":
 		return errors.New("true or false is wanted")
 	}

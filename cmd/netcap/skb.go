@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -36,6 +37,10 @@ type skbOptions struct {
 	output       outputFlag
 	writeFile    string
 	rotate       int
+	provenance   bool
+	segment      bool
+	fixChecksum  bool
+	fakeHeaders  bool
 
 	count     uint64
 	duration  durationFlag
@@ -78,10 +83,21 @@ func newSkb(io stdio) *cobra.Command {
 	f.SortFlags = false
 	f.StringArrayVarP(&o.request.Probes, "function", "f", nil, "trace `PROBE`: func@N, kprobe:func@N or tracepoint:category:name; several with commas or several -f")
 	f.StringArrayVarP(&o.expressions, "expression", "e", nil, "show packets that match the pcap-filter(7) `EXPRESSION`")
+	f.StringVar(&o.request.Inner, "inner", "", "show packets in which the one inside of a tunnel matches `EXPRESSION`")
+	f.StringVar(&o.request.Any, "any", "", "show packets that match `EXPRESSION`, or in which the one inside of a tunnel does")
+	f.IntSliceVar(&o.request.VXLANPorts, "vxlan-port", nil, fmt.Sprintf("with --inner or --any: UDP `PORT` of VXLAN; up to %d with commas (default %s)", plan.MaxVXLANPorts, defaultVXLANPorts()))
 	f.StringVarP(&o.request.Interface, "interface", "i", "", "only packets whose device is `INTERFACE` of this network namespace")
+	f.Var((*noDeviceFlag)(&o.request.DropNoDevice), "no-device", "with -i: `keep|drop` packets of which nobody knows the device")
 	f.IntVarP(&o.request.Snaplen, "snaplen", "s", plan.MaxSnaplen, "capture at most `BYTES` of a packet (also --capture-max-size)")
+	f.BoolVar(&o.fakeHeaders, "fake-hdr", false, "supply headers that do not exist yet: always done")
+	f.BoolVar(&o.request.NoSupply, "no-fake-hdr", false, "leave out packets whose IP or transport header does not exist yet")
+	f.BoolVar(&o.request.SkbData, "skb-data", false, "take packets to start at skb->data, whatever the skb says of its headers")
+	f.IntVar(&o.request.SkbDataOffset, "skb-data-offset", 0, "with --skb-data: start `N` bytes behind skb->data, or before it if negative")
 	f.StringVarP(&o.tcpdumpFlags, "tcpdump-flags", "t", "", "`OPTIONS` of the tcpdump that shows the packets (default "+defaultTcpdumpFlags+", with several probes "+defaultTcpdumpFlags+" -S)")
 	f.Var(&o.output, "output", "show packets by `FORM`: tcpdump, or text, which needs no tcpdump")
+	f.BoolVar(&o.provenance, "provenance", false, "say after each packet where its headers come from")
+	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
+	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
 	f.StringVarP(&o.writeFile, "write-file", "w", "", "write packets to the pcap `FILE` instead of showing them; - is stdout")
 	f.IntVar(&o.rotate, "write-file-rotate", 0, "with -w: keep only the last `N` packets, and write them at the end")
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after `N` packets")
@@ -101,6 +117,7 @@ func newSkb(io stdio) *cobra.Command {
 	})
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"output":         cobra.FixedCompletions([]string{string(outputTcpdump), string(outputText)}, cobra.ShellCompDirectiveNoFileComp),
+		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
 	} {
@@ -129,6 +146,9 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	if len(expressions) > 0 {
 		o.request.Expression = expressions[0]
 	}
+	if f.Changed("fake-hdr") && !o.fakeHeaders { // --fake-hdr=false
+		o.request.NoSupply = true
+	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
 	o.tcpdumpArgs = args
 	switch {
@@ -138,6 +158,18 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	case len(expressions) > 1:
 		return &usageError{fmt.Sprintf("the expression is given twice, as %q and %q", expressions[0], expressions[1]),
 			"join the two, as in -e \"(tcp) and (port 80)\""}
+	case f.Changed("inner") && o.request.Inner == "":
+		return &usageError{"--inner: the expression is empty", "as in --inner \"tcp port 80\""}
+	case f.Changed("any") && o.request.Any == "":
+		return &usageError{"--any: the expression is empty", "as in --any \"tcp port 80\""}
+	case f.Changed("no-device") && (o.request.Interface == "" || o.request.Interface == "any"):
+		return &usageError{"--no-device is for packets that -i cannot judge, and there is no -i", "add -i INTERFACE"}
+	case o.fakeHeaders && o.request.NoSupply:
+		return &usageError{"--fake-hdr and --no-fake-hdr are opposites", "leave out one of the two"}
+	case f.Changed("skb-data-offset") && !o.request.SkbData:
+		return &usageError{"--skb-data-offset counts from skb->data, and packets are not taken from there", "add --skb-data"}
+	case o.provenance && o.writeFile != "":
+		return &usageError{"--provenance: a pcap file has no place for it", "leave out -w to see it"}
 	case err != nil:
 		return &usageError{err.Error(), hintOf(err)}
 	case f.Changed("write-file-rotate") && o.rotate < 1:
@@ -166,6 +198,10 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 
 // run follows the arrows: request, plan, programs, session, records, sink.
 func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
+	if o.fakeHeaders && o.request.SkbData {
+		o.tell(io, "notice: --skb-data is ignored, as --fake-hdr asks for headers")
+		o.request.SkbData = false
+	}
 	system := kernel.New()
 	// Reading the kernel's types takes longest of all: begin with it. Resolve
 	// meets the error, if there is one.
@@ -188,10 +224,11 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return err
 	}
 
-	out, err := o.newOutput(p, system, io)
+	shown, err := o.newOutput(p, system, io)
 	if err != nil {
 		return err
 	}
+	out := sink.NewRebuild(shown, sink.RebuildOptions{Segment: o.segment, FixChecksum: o.fixChecksum})
 	closed := false
 	closeOutput := func() error {
 		if closed {
@@ -284,7 +321,7 @@ func (o *skbOptions) build(ctx context.Context, p *plan.Plan, system *kernel.Sys
 	}
 	limited, cancel := context.WithTimeout(ctx, clangLimit)
 	defer cancel()
-	body, err := p.Filter.Assemble(limited, p.FilterBackend, p.Clang)
+	bodies, err := assemble(limited, p)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		err = &runError{fmt.Errorf("%s did not compile the expression within %v", p.Clang, clangLimit), "use --filter-backend ebpf"}
 	}
@@ -292,13 +329,29 @@ func (o *skbOptions) build(ctx context.Context, p *plan.Plan, system *kernel.Sys
 		// A compiler that does not work is no reason not to trace.
 		o.tell(io, "notice: %v; the expression is translated without it", err)
 		p.FilterBackend = filter.EBPF
-		body, err = p.Filter.Assemble(ctx, p.FilterBackend, "")
+		bodies, err = assemble(ctx, p)
 	}
 	if err != nil {
 		return nil, 0, err
 	}
-	spec, err := prog.Build(p, body, cpus)
+	spec, err := prog.Build(p, bodies, cpus)
 	return spec, cpus, err
+}
+
+// assemble translates the expressions of a plan by its backend.
+func assemble(ctx context.Context, p *plan.Plan) (prog.Bodies, error) {
+	body, err := p.Filter.Assemble(ctx, p.FilterBackend, p.Clang)
+	bodies := prog.Bodies{Filter: body}
+	if err != nil {
+		return bodies, err
+	}
+	switch p.InnerMode {
+	case plan.EitherMatches:
+		bodies.Inner = body
+	case plan.BothMatch:
+		bodies.Inner, err = p.Inner.Assemble(ctx, p.FilterBackend, p.Clang)
+	}
+	return bodies, err
 }
 
 // output is a sink that touches the world outside only when it is opened, or
@@ -329,7 +382,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	case o.writeFile != "":
 		return sink.NewPcap(o.writeFile, io.out, p.Snaplen)
 	case o.output == outputText:
-		lines, err := sink.NewText(io.out, names)
+		lines, err := sink.NewText(io.out, names, o.provenance)
 		if err != nil {
 			return nil, err
 		}
@@ -348,7 +401,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	if err != nil {
 		path = "tcpdump" // NewTcpdump says that it is missing
 	}
-	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Names: names, Stdout: io.out, Stderr: io.err})
+	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Names: names, Provenance: o.provenance, Stdout: io.out, Stderr: io.err})
 	if err != nil {
 		return nil, err
 	}
@@ -402,21 +455,42 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 		probes = append(probes, text)
 	}
 	line := "tracing " + strings.Join(probes, ", ")
-	if !p.Filter.MatchesAll() {
-		expression := p.Filter.String()
-		if len(expression) > expressionShown {
-			expression = expression[:expressionShown] + "..."
-		}
-		line += fmt.Sprintf(", expression %q", expression)
-		if o.verbose {
-			line += fmt.Sprintf(" (%s, %d header bytes)", p.FilterBackend, p.Filter.Reach())
-		}
+	if !p.Filter.MatchesAll() || p.InnerMode == plan.EitherMatches {
+		line += ", expression " + o.shown(p.Filter, p.FilterBackend)
+	}
+	switch p.InnerMode {
+	case plan.BothMatch:
+		line += ", inner expression " + o.shown(p.Inner, p.FilterBackend)
+	case plan.EitherMatches:
+		line += " for the packet or the one inside of it"
 	}
 	if o.writeFile != "" && o.writeFile != "-" {
 		line += ", writing " + o.writeFile
 	}
 	o.tell(io, "ready: %s", line)
 	return nil
+}
+
+// shown is an expression as the ready line has it.
+func (o *skbOptions) shown(f *filter.Filter, backend filter.Backend) string {
+	text := f.String()
+	if len(text) > expressionShown {
+		text = text[:expressionShown] + "..."
+	}
+	text = strconv.Quote(text)
+	if o.verbose {
+		text += fmt.Sprintf(" (%s, %d header bytes)", backend, f.Reach())
+	}
+	return text
+}
+
+// defaultVXLANPorts are those of a plan, for the help.
+func defaultVXLANPorts() string {
+	var texts []string
+	for _, port := range plan.DefaultVXLANPorts() {
+		texts = append(texts, strconv.Itoa(int(port)))
+	}
+	return strings.Join(texts, ",")
 }
 
 // tell prints a line for the user unless -q is given.

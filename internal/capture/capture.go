@@ -108,10 +108,6 @@ func (l *Loop) Drain() error {
 		case err != nil:
 			return err
 		}
-		if !l.open() {
-			l.Left++
-			continue
-		}
 		if err := l.take(); err != nil {
 			return err
 		}
@@ -133,8 +129,13 @@ func (l *Loop) take() error {
 		l.Decoder.Offset = offset
 		l.clock = clockEvery
 	}
-	if err := l.Decoder.Decode(l.sample.RawSample, &l.record); err != nil {
+	whole, err := l.Decoder.Decode(l.sample.RawSample, &l.record)
+	if err != nil || !whole {
 		return err
+	}
+	if !l.open() {
+		l.Left++
+		return nil
 	}
 	switch err := l.Sink.Write(&l.record); {
 	case errors.Is(err, sink.ErrDone):

@@ -33,7 +33,7 @@ func newRing(n int) *ring {
 
 func (r *ring) add(n int) {
 	for range n {
-		b := make([]byte, 32)
+		b := make([]byte, 56)
 		binary.NativeEndian.PutUint32(b[16:], 60)
 		r.samples = append(r.samples, b)
 	}

@@ -9,7 +9,16 @@ import (
 // headerSize is the size of struct event of bpf/include/event.h, which stands
 // in front of the packet's bytes. A test compares the offsets below with the
 // type information in the BPF object.
-const headerSize = 32
+const headerSize = 56
+
+// Bits of event.flags in bpf/include/event.h.
+const (
+	flagMore = 1 << iota
+	flagNext
+	flagVLAN
+	flagLengths
+	flagPartial
+)
 
 // Decoder makes records of samples.
 type Decoder struct {
@@ -19,42 +28,116 @@ type Decoder struct {
 	// Offset is what has to be added to CLOCK_MONOTONIC to get
 	// CLOCK_REALTIME. The caller keeps it up to date.
 	Offset time.Duration
+
+	// open holds the packets of which more samples are to come, and the memory
+	// of those before.
+	open map[origin]*part
 }
 
-// Decode fills r from one sample of the ring buffer. r.Data points into b.
+// origin is what the samples of one packet have in common, and no other packet
+// at the same time: the CPU, and how deep in it one program interrupted another.
+type origin struct {
+	cpu   uint16
+	level uint8
+}
+
+// part is a packet of which samples are still missing.
+type part struct {
+	mono uint64
+	data []byte
+}
+
+// Decode takes in one sample of the ring buffer. It fills r and returns true if
+// the sample completes a packet; r.Data points into b or into the Decoder, and
+// is valid until the next call. A packet longer than 32 KiB comes in several
+// samples. If one of them is missing, because the ring buffer was full, the BPF
+// side counts the packet as lost, and Decode forgets what it has of it.
 //
 // A sample is in the byte order of the host, see struct event. The error says
 // what is wrong with one that no program of this version can have written.
-func (d *Decoder) Decode(b []byte, r *Record) error {
+func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 	if len(b) < headerSize {
-		return fmt.Errorf("decode event: %d bytes, a header takes %d", len(b), headerSize)
+		return false, fmt.Errorf("decode event: %d bytes, a header takes %d", len(b), headerSize)
 	}
 	order := binary.NativeEndian
 	mono := order.Uint64(b[0:])
 	length := order.Uint32(b[16:])
 	caplen := order.Uint32(b[20:])
-	probe := order.Uint16(b[28:])
-	supplied := order.Uint16(b[30:])
+	probe := order.Uint16(b[32:])
+	supplied := order.Uint16(b[34:])
+	flags := b[47]
 	data := b[headerSize:]
+	if uint64(caplen) > uint64(len(data)) {
+		return false, fmt.Errorf("decode event: %d packet bytes announced, %d there", caplen, len(data))
+	}
+	data = data[:caplen:caplen]
 
+	if flags&(flagMore|flagNext) != 0 {
+		from := origin{order.Uint16(b[36:]), b[46]}
+		whole, ok, err := d.join(from, flags, mono, length, data)
+		if err != nil || !ok || flags&flagMore != 0 {
+			return false, err
+		}
+		data = whole
+	}
 	switch {
-	case uint64(caplen) > uint64(len(data)):
-		return fmt.Errorf("decode event: %d packet bytes announced, %d there", caplen, len(data))
-	case caplen > length:
-		return fmt.Errorf("decode event: captured length %d exceeds the length %d", caplen, length)
+	case uint64(len(data)) > uint64(length):
+		return false, fmt.Errorf("decode event: captured length %d exceeds the length %d", len(data), length)
 	case uint32(supplied) > length:
-		return fmt.Errorf("decode event: %d supplied bytes in a packet of %d", supplied, length)
+		return false, fmt.Errorf("decode event: %d supplied bytes in a packet of %d", supplied, length)
 	case int(probe) >= d.Probes:
-		return fmt.Errorf("decode event: probe %d of %d", probe, d.Probes)
+		return false, fmt.Errorf("decode event: probe %d of %d", probe, d.Probes)
 	}
 
-	r.Mono = mono
-	r.Time = time.Unix(0, int64(mono)+int64(d.Offset))
-	r.Skb = order.Uint64(b[8:])
-	r.Len = int(length)
-	r.CPU = int(order.Uint32(b[24:]))
-	r.Probe = int(probe)
-	r.Supplied = int(supplied)
-	r.Data = data[:caplen:caplen]
-	return nil
+	*r = Record{
+		Time:     time.Unix(0, int64(mono)+int64(d.Offset)),
+		Mono:     mono,
+		Probe:    int(probe),
+		CPU:      int(order.Uint16(b[36:])),
+		Skb:      order.Uint64(b[8:]),
+		Len:      int(length),
+		Supplied: int(supplied),
+		Provenance: Provenance{
+			Link:      Source(b[48]),
+			Network:   Source(b[49]),
+			Transport: Source(b[50]),
+			Unknown:   Fields(order.Uint32(b[24:])) & AllFields,
+			VLAN:      flags&flagVLAN != 0,
+			Lengths:   flags&flagLengths != 0,
+		},
+		GSO: GSO{
+			Size: int(order.Uint16(b[38:])),
+			Segs: int(order.Uint16(b[40:])),
+			Type: order.Uint32(b[28:]),
+		},
+		Cut:  Cut(b[51]),
+		Data: data,
+	}
+	if flags&flagPartial != 0 {
+		r.Checksum = Checksum{Partial: true, Start: int(order.Uint16(b[42:])), Offset: int(order.Uint16(b[44:]))}
+	}
+	return true, nil
+}
+
+// join appends a sample to those of its packet that are there. It returns all
+// of them, and false if the first one is missing.
+func (d *Decoder) join(from origin, flags uint8, mono uint64, length uint32, data []byte) ([]byte, bool, error) {
+	if d.open == nil {
+		d.open = make(map[origin]*part)
+	}
+	p := d.open[from]
+	if p == nil {
+		p = new(part)
+		d.open[from] = p
+	}
+	if flags&flagNext == 0 {
+		p.mono, p.data = mono, p.data[:0]
+	} else if p.mono != mono {
+		return nil, false, nil
+	}
+	p.data = append(p.data, data...)
+	if uint64(len(p.data)) > uint64(length) {
+		return nil, false, fmt.Errorf("decode event: captured length %d exceeds the length %d", len(p.data), length)
+	}
+	return p.data, true, nil
 }

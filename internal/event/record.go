@@ -1,10 +1,13 @@
-// Package event turns the bytes of one ring buffer sample into a [Record].
+// Package event turns the bytes of the ring buffer's samples into a [Record].
 //
 // It knows the wire format that the BPF programs write and nothing of who
 // shows the record.
 package event
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Record is one captured hit: where and when it happened, and the packet as
 // it was there.
@@ -29,9 +32,16 @@ type Record struct {
 	// included, like the "len" of a pcap record header.
 	Len int
 	// Supplied is the number of bytes at the start of Data that were not in
-	// the skb and that netcap built: 14 where there was no Ethernet header,
-	// else 0.
+	// the skb and that netcap built, and Provenance says from what.
 	Supplied int
+	// Provenance says where the headers come from.
+	Provenance Provenance
+	// GSO is what the skb says of the packets that it stands for.
+	GSO GSO
+	// Checksum is the checksum that the device is to fill in.
+	Checksum Checksum
+	// Cut says why Data ends before the snaplen and before Len.
+	Cut Cut
 	// Data is the captured part of the packet, from its Ethernet header on.
 	// len(Data) <= Len.
 	Data []byte
@@ -43,3 +53,145 @@ func (r *Record) Clone() *Record {
 	c.Data = append([]byte(nil), r.Data...)
 	return &c
 }
+
+// Source is what a header was made from.
+type Source uint8
+
+// The order is that of enum source in bpf/include/event.h.
+const (
+	// FromSkb: the bytes were in the skb. Also that of a header which the
+	// packet does not have.
+	FromSkb Source = iota
+	// FromGuess: only what the packet itself tells, such as the Ethernet type
+	// by the first four bits of an IP header.
+	FromGuess
+	// FromDst: the skb's route (struct dst_entry), the device that it leads to
+	// and the neighbour.
+	FromDst
+	// FromSock: the socket, of which the route may have been asked as well.
+	FromSock
+	// FromControlBlock: TCP's part of the skb (struct tcp_skb_cb), and the
+	// socket for what is not in it.
+	FromControlBlock
+)
+
+func (s Source) String() string {
+	return [...]string{"skb", "guess", "dst", "sock", "cb"}[min(s, FromControlBlock)]
+}
+
+// Fields is a set of header fields.
+type Fields uint32
+
+// Fields that may be unknown in a header that netcap has supplied. They are
+// zero in the packet. The order is that of enum field in bpf/include/event.h.
+const (
+	EthernetSource      Fields = 1 << iota
+	EthernetDestination        // the neighbour is not resolved, or its table is not known
+	NetworkSource              // the IP address
+	NetworkDestination
+	Identification // of IPv4, which is given last
+	HopLimit       // TTL of IPv4
+	TrafficClass   // TOS of IPv4
+	FlowLabel      // of IPv6
+	SourcePort
+	DestinationPort
+	AckNumber
+	Window     // of TCP: not zero but what was advertised last
+	TCPOptions // NOPs in their place; their length may be another
+	TransportChecksum
+	AllFields Fields = 1<<iota - 1
+)
+
+var fieldNames = [...]string{"eth.src", "eth.dst", "ip.src", "ip.dst", "id", "ttl", "tos", "flowlabel", "sport", "dport", "ack", "window", "options", "checksum"}
+
+// String lists the names with commas: "id,window".
+func (f Fields) String() string {
+	var names []string
+	for i, name := range fieldNames {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// Provenance says what the headers of a packet were made from.
+type Provenance struct {
+	// Link, Network and Transport are the sources of the headers. Those that
+	// are not FromSkb are the first Supplied bytes of the record.
+	Link, Network, Transport Source
+	// Unknown are the fields that netcap could not find out.
+	Unknown Fields
+	// VLAN: the first VLAN tag is not in the skb's data but beside it
+	// (vlan_tci), and netcap has put it back.
+	VLAN bool
+	// Lengths: the IP header is the skb's, but its length (and its checksum,
+	// with IPv4) was not set yet, and netcap has filled it in.
+	Lengths bool
+}
+
+// String is one short text: "[skb]" for a packet that is all the skb's, else
+// as in "[eth=dst ip=sock tcp=cb unknown=id,window]". "vlan=skb" and "len=skb"
+// stand for a tag put back and a length filled in.
+func (p Provenance) String() string {
+	var parts []string
+	for _, layer := range []struct {
+		name   string
+		source Source
+	}{{"eth", p.Link}, {"ip", p.Network}, {"l4", p.Transport}} {
+		if layer.source != FromSkb {
+			parts = append(parts, layer.name+"="+layer.source.String())
+		}
+	}
+	if p.VLAN {
+		parts = append(parts, "vlan=skb")
+	}
+	if p.Lengths {
+		parts = append(parts, "len=skb")
+	}
+	if p.Unknown != 0 {
+		parts = append(parts, "unknown="+p.Unknown.String())
+	}
+	if parts == nil {
+		return "[skb]"
+	}
+	return "[" + strings.Join(parts, " ") + "]"
+}
+
+// GSO is generic segmentation offload: one skb stands for several packets on
+// the wire (struct skb_shared_info). Size is 0 for one that stands for itself.
+type GSO struct {
+	// Size is the payload of each packet in bytes, Segs their number, 0 if
+	// the kernel has not counted them.
+	Size, Segs int
+	// Type has the SKB_GSO_ bits of include/linux/skbuff.h, whose order
+	// changes with the kernel.
+	Type uint32
+}
+
+// Checksum is a checksum that the stack leaves to the device
+// (CHECKSUM_PARTIAL, include/linux/skbuff.h).
+type Checksum struct {
+	// Partial: the field at Offset from Start holds the sum of the pseudo
+	// header only.
+	Partial bool
+	// Start is where the sum begins, in bytes of Data, and Offset the place of
+	// the field behind it.
+	Start, Offset int
+}
+
+// Cut is why bytes of a packet are missing that the snaplen allows.
+type Cut uint8
+
+// The order is that of enum cut in bpf/include/event.h.
+const (
+	NotCut Cut = iota
+	// CutUnreadable: the bytes are in memory that the processor does not see
+	// (struct net_iov, v6.12+).
+	CutUnreadable
+	// CutNoPages: they are in page fragments, and netcap does not know where
+	// this kernel maps pages.
+	CutNoPages
+	// CutPieces: the packet is in more pieces than netcap follows.
+	CutPieces
+)

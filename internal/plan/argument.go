@@ -65,16 +65,23 @@ func argumentWords(t btf.Type) int {
 }
 
 // isSkb tells whether t is a pointer to a struct sk_buff, const or not.
-func isSkb(t btf.Type) bool {
+func isSkb(t btf.Type) bool { return pointsTo(t, "sk_buff") }
+
+// isSock tells whether t is a pointer to a struct sock, const or not.
+func isSock(t btf.Type) bool { return pointsTo(t, "sock") }
+
+// pointsTo tells whether t is a pointer to the struct of that name, with
+// whatever qualifiers.
+func pointsTo(t btf.Type, name string) bool {
 	ptr, ok := bare(t).(*btf.Pointer)
 	if !ok {
 		return false
 	}
 	switch v := bare(ptr.Target).(type) {
 	case *btf.Struct:
-		return v.Name == "sk_buff"
+		return v.Name == name
 	case *btf.Fwd: // a module may only know that it is a struct
-		return v.Name == "sk_buff"
+		return v.Name == name
 	}
 	return false
 }
@@ -117,6 +124,12 @@ func skbArguments(params []btf.FuncParam) []int {
 		}
 	}
 	return found
+}
+
+// sockArgument returns the 0-based position of the first socket among params,
+// -1 if there is none.
+func sockArgument(params []btf.FuncParam) int {
+	return slices.IndexFunc(params, func(p btf.FuncParam) bool { return isSock(p.Type) })
 }
 
 // carriesSkb tells whether any argument is a packet.

@@ -34,6 +34,10 @@ const (
 	NoInterface Reason = "no such interface"
 	// OutOfRange: a number is outside of its limits.
 	OutOfRange Reason = "out of range"
+	// NoExpression: an expression is asked for and is blank.
+	NoExpression Reason = "no expression"
+	// Contradiction: parts of the request do not go together.
+	Contradiction Reason = "contradiction"
 	// NoClang: the C backend was asked for and there is no clang.
 	NoClang Reason = "no clang"
 	// NoBTF: the kernel does not describe its types.
@@ -85,7 +89,7 @@ func (e *Error) Unwrap() []error {
 // just on this one.
 func (e *Error) Usage() bool {
 	switch e.Reason {
-	case BadSyntax, NotInThisVersion, NoProbe, MissingArgument, OutOfRange:
+	case BadSyntax, NotInThisVersion, NoProbe, MissingArgument, OutOfRange, NoExpression, Contradiction:
 		return true
 	}
 	return false

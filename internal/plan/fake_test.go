@@ -38,6 +38,8 @@ type kernel struct {
 	clang       string
 	btfError    error
 	tracefs     error
+	pages       error
+	loop        bool
 	slow        int // calls that a request without a fault must not make
 }
 
@@ -75,6 +77,10 @@ func newKernel() *kernel {
 		function("by_value", void(), param(pair, "p"), param(skb(), "skb")),
 		function("on_stack", void(), param(integer("int"), "a"), param(integer("int"), "b"), param(integer("int"), "c"),
 			param(integer("int"), "d"), param(integer("int"), "e"), param(integer("int"), "f"), param(skb(), "skb")),
+		function("sock_on_stack", void(), param(skb(), "skb"), param(integer("int"), "b"), param(integer("int"), "c"),
+			param(integer("int"), "d"), param(integer("int"), "e"), param(integer("int"), "f"), param(pointer(structure("sock")), "sk")),
+		function("sock_behind_pair", void(), param(skb(), "skb"), param(pair, "p"), param(pointer(constant(structure("sock"))), "sk"),
+			param(pointer(structure("sock")), "other")),
 		function("logs", void(), param(skb(), "skb"), param(pointer(constant(&btf.Int{Name: "char", Size: 1})), "fmt"),
 			btf.FuncParam{Type: void()}),
 	} {
@@ -127,6 +133,15 @@ func (k *kernel) Interfaces() ([]string, error) {
 }
 
 func (k *kernel) Netns() (uint64, error) { return 4026531840, nil }
+
+func (k *kernel) HasLoop() bool { return k.loop }
+
+func (k *kernel) PageLayout() (direct, pageMap uint64, shift int, err error) {
+	if k.pages != nil {
+		return 0, 0, 0, k.pages
+	}
+	return 0xffff888000000000, 0xffffea0000000000, 12, nil
+}
 
 func (k *kernel) LookPath(name string) (string, error) {
 	if name == "clang" && k.clang != "" {

@@ -17,10 +17,31 @@ type Plan struct {
 	Filter *filter.Filter
 	// FilterBackend is filter.C or filter.EBPF, never filter.Auto.
 	FilterBackend filter.Backend
+	// Inner is the expression for the packet inside of a tunnel, nil unless
+	// InnerMode asks for it.
+	Inner *filter.Filter
+	// InnerMode says how Inner and Filter go together.
+	InnerMode InnerMode
+	// VXLANPorts are the UDP destination ports of VXLAN, at least one and at
+	// most MaxVXLANPorts.
+	VXLANPorts []uint16
 	// Clang is the compiler to use, "" unless FilterBackend is filter.C.
 	Clang string
 	// Scope limits the packets to an interface.
 	Scope Scope
+	// DropNoDevice leaves out packets of which nobody knows the device.
+	DropNoDevice bool
+	// NoSupply leaves out packets whose headers do not exist yet.
+	NoSupply bool
+	// SkbData takes the packet to start at skb->data plus SkbDataOffset.
+	SkbData       bool
+	SkbDataOffset int
+	// Pages says where the kernel maps pages, the zero value if that could not
+	// be found out: page fragments cannot be read then.
+	Pages Pages
+	// Loops tells that the kernel has bpf_loop (v5.17), so that a packet may be
+	// in any number of pieces.
+	Loops bool
 	// Snaplen is the largest number of bytes to capture of a packet.
 	Snaplen int
 	// BufferSize is the size of the ring buffer in bytes, a power of two and a
@@ -29,6 +50,31 @@ type Plan struct {
 	// Notices are for the user: what was understood in another way than it
 	// was written, or could not be checked.
 	Notices []string
+}
+
+// InnerMode says how the packet inside of a tunnel decides.
+type InnerMode int
+
+const (
+	// OuterOnly: it does not.
+	OuterOnly InnerMode = iota
+	// BothMatch: the packet has to match Filter, and the one inside Inner.
+	BothMatch
+	// EitherMatches: the packet has to match Filter or the one inside Inner,
+	// which is the same expression.
+	EitherMatches
+)
+
+// Pages is where the kernel maps memory: a struct page at address p describes
+// the page of memory at Direct + (p-Map)/sizeof(struct page)<<Shift.
+type Pages struct {
+	// Direct is the address of physical address 0 in the direct mapping. Below
+	// the first memory there may be nothing.
+	Direct uint64
+	// Map is the address of the struct page of physical address 0.
+	Map uint64
+	// Shift is the binary logarithm of the page size.
+	Shift int
 }
 
 // Scope says on which interface a packet has to be. The zero Scope stands for
@@ -57,7 +103,7 @@ func (p *Plan) String() string {
 		} else {
 			row("", "no BTF: the prototype is not known")
 		}
-		row("", "packet in %s, attached as %s", probe.packet(), probe.Backend)
+		row("", "packet in %s%s, attached as %s", probe.packet(), probe.sock(), probe.Backend)
 	}
 	row("programs", "%s", p.programs())
 	if p.Filter.MatchesAll() {
@@ -65,19 +111,54 @@ func (p *Plan) String() string {
 	} else {
 		row("expression", "%s", p.Filter)
 		row("headers", "the first %d bytes decide at most", p.Filter.Reach())
+	}
+	switch p.InnerMode {
+	case BothMatch:
+		row("inner", "%s", p.Inner)
+		row("headers", "the first %d bytes inside of the tunnel decide at most", p.Inner.Reach())
+	case EitherMatches:
+		row("inner", "the same: it is enough if one of the two packets matches")
+	}
+	if p.InnerMode != OuterOnly {
+		row("vxlan ports", "%s", commas(p.VXLANPorts))
+	}
+	if len(p.filters()) > 0 {
 		row("filter", "%s", p.backend())
 	}
+	if p.SkbData {
+		row("start", "skb->data%+d, whatever the skb says of its headers", p.SkbDataOffset)
+	}
+	if p.NoSupply {
+		row("supply", "nothing: packets whose headers do not exist yet are left out")
+	}
 	row("scope", "%s", p.Scope)
+	if p.Scope != (Scope{}) {
+		row("no device", "packets of which nobody knows the device are %s",
+			map[bool]string{false: "kept", true: "left out"}[p.DropNoDevice])
+	}
 	row("snaplen", "%d bytes", p.Snaplen)
 	row("buffer", "%s", size(p.BufferSize))
 	for _, notice := range p.Notices {
 		row("notice", "%s", notice)
 	}
-	if !p.Filter.MatchesAll() {
+	for _, f := range p.filters() {
 		b.WriteString("\n")
-		b.WriteString(p.source())
+		b.WriteString(source(f))
 	}
 	return b.String()
+}
+
+// filters returns the expressions that decide anything: first that for the
+// packet, then that for the one inside of it if it is another.
+func (p *Plan) filters() []*filter.Filter {
+	var list []*filter.Filter
+	if !p.Filter.MatchesAll() {
+		list = append(list, p.Filter)
+	}
+	if p.InnerMode == BothMatch && !p.Inner.MatchesAll() {
+		list = append(list, p.Inner)
+	}
+	return list
 }
 
 // packet says where the probe finds the packet.
@@ -86,6 +167,17 @@ func (p Probe) packet() string {
 		return fmt.Sprintf("argument %d", p.position)
 	}
 	return fmt.Sprintf("argument %d (%s)", p.position, p.register)
+}
+
+// sock says where the probe finds a socket, "" if it has none.
+func (p Probe) sock() string {
+	switch {
+	case p.Sock < 0:
+		return ""
+	case p.sockRegister == "":
+		return fmt.Sprintf(", sock in argument %d", p.sockPosition)
+	}
+	return fmt.Sprintf(", sock in argument %d (%s)", p.sockPosition, p.sockRegister)
 }
 
 // programs counts the BPF programs by attach mechanism.
@@ -112,9 +204,9 @@ func (p *Plan) backend() string {
 	return p.FilterBackend.String()
 }
 
-// source returns the expression in C, whichever backend is used.
-func (p *Plan) source() string {
-	text, err := p.Filter.C()
+// source returns an expression in C, whichever backend is used.
+func source(f *filter.Filter) string {
+	text, err := f.C()
 	if err != nil {
 		return fmt.Sprintf("/* the expression has no form in C: %s */\n", err)
 	}

@@ -67,15 +67,20 @@ type Probe struct {
 	// tracepoint the 0-based argument, which is the index into the args of
 	// struct bpf_raw_tracepoint_args.
 	Arg int
+	// Sock is where a struct sock * is, counted like Arg; -1 if the probe has
+	// none.
+	Sock int
 	// Prototype is the C declaration, "" if the kernel has no BTF for it.
 	Prototype string
 	// Backend is the attach mechanism: BackendKprobe or BackendRawTracepoint.
 	Backend string
 
-	// position is the argument as the user counts it, from 1.
-	position int
-	// register is the register's name, "" for a tracepoint.
-	register string
+	// position is the packet's argument as the user counts it, from 1, and
+	// sockPosition the socket's, 0 if there is none.
+	position, sockPosition int
+	// register is the register's name, "" for a tracepoint, and sockRegister
+	// that of the socket.
+	register, sockRegister string
 }
 
 // item is one probe of the command line, before the kernel is asked.

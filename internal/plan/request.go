@@ -20,6 +20,27 @@ type Request struct {
 	BufferSize int
 	// FilterBackend says how the expression gets into the kernel.
 	FilterBackend filter.Backend
+
+	// Inner is an expression for the packet inside of a tunnel. A packet has to
+	// match both it and Expression. Empty for none.
+	Inner string
+	// Any is an expression that has to match the packet or the one inside of
+	// it. It excludes Expression and Inner.
+	Any string
+	// VXLANPorts are the UDP destination ports of VXLAN, at most
+	// [MaxVXLANPorts]; nil for [DefaultVXLANPorts].
+	VXLANPorts []int
+
+	// DropNoDevice leaves out packets of which nobody knows the device, if
+	// Interface names one. They are kept otherwise.
+	DropNoDevice bool
+	// NoSupply leaves out packets whose IP or transport header does not exist
+	// yet, instead of supplying it.
+	NoSupply bool
+	// SkbData takes the packet to start at skb->data plus SkbDataOffset, with
+	// an Ethernet header, whatever the skb says of its headers.
+	SkbData       bool
+	SkbDataOffset int
 }
 
 // Limits of a request.
@@ -37,4 +58,14 @@ const (
 	DefaultBufferSize = 8 << 20
 	// MaxBufferSize bounds the memory that a slip of the keyboard pins.
 	MaxBufferSize = 1 << 30
+
+	// MaxVXLANPorts is how many ports the programs compare with.
+	MaxVXLANPorts = 4
+	// MaxSkbDataOffset is the largest distance from skb->data, either way: the
+	// kernel's own offsets of headers have 16 bits.
+	MaxSkbDataOffset = 65535
 )
+
+// DefaultVXLANPorts returns the UDP ports of VXLAN: that of RFC 7348 and that
+// of Linux before it, which vxlan devices still have by default.
+func DefaultVXLANPorts() []uint16 { return []uint16{4789, 8472} }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/bits"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -31,8 +33,14 @@ func Resolve(req Request, sys System) (*Plan, error) {
 	if err := p.resolveBufferSize(req.BufferSize); err != nil {
 		return nil, err
 	}
-	if p.Filter, err = filter.Compile(req.Expression); err != nil {
-		return nil, err // it quotes the expression itself
+	if err := p.resolveStart(req); err != nil {
+		return nil, err
+	}
+	if err := p.resolveTunnels(req); err != nil {
+		return nil, err
+	}
+	if err := p.resolveExpressions(req); err != nil {
+		return nil, err
 	}
 	if err := p.resolveBackend(req.FilterBackend, sys); err != nil {
 		return nil, err
@@ -40,9 +48,12 @@ func Resolve(req Request, sys System) (*Plan, error) {
 	if p.Scope, err = resolveScope(req.Interface, sys); err != nil {
 		return nil, err
 	}
+	p.DropNoDevice = req.DropNoDevice && p.Scope != Scope{}
 	if err := p.resolveProbes(items, sys); err != nil {
 		return nil, err
 	}
+	p.Loops = sys.HasLoop()
+	p.resolvePages(sys)
 	return p, nil
 }
 
@@ -80,13 +91,99 @@ func (p *Plan) resolveBufferSize(n int) error {
 	return nil
 }
 
+// resolveStart takes over where a packet is taken to start.
+func (p *Plan) resolveStart(req Request) error {
+	if n := req.SkbDataOffset; n < -MaxSkbDataOffset || n > MaxSkbDataOffset {
+		return &Error{Reason: OutOfRange, Asked: fmt.Sprintf("skb data offset %d", n),
+			Fact: fmt.Sprintf("a packet starts between %d and %d bytes from skb->data", -MaxSkbDataOffset, MaxSkbDataOffset)}
+	}
+	p.NoSupply, p.SkbData = req.NoSupply, req.SkbData
+	if p.SkbData {
+		p.SkbDataOffset = req.SkbDataOffset
+	}
+	return nil
+}
+
+// resolveTunnels checks what is asked for the packet inside of a tunnel.
+func (p *Plan) resolveTunnels(req Request) error {
+	for _, e := range []struct{ name, text string }{{"inner", req.Inner}, {"any", req.Any}} {
+		if e.text != "" && strings.TrimSpace(e.text) == "" {
+			return &Error{Reason: NoExpression, Asked: fmt.Sprintf("--%s %q", e.name, e.text),
+				Fact: "the expression is empty", Advice: fmt.Sprintf("as in --%s \"tcp port 80\"", e.name)}
+		}
+	}
+	switch {
+	case req.Any != "" && req.Inner != "":
+		return &Error{Reason: Contradiction, Asked: fmt.Sprintf("--any %q", req.Any),
+			Fact:   fmt.Sprintf("--inner %q is given as well", req.Inner),
+			Advice: "--inner is for the packet inside of a tunnel, --any for either; leave out one of the two"}
+	case req.Any != "" && strings.TrimSpace(req.Expression) != "":
+		return &Error{Reason: Contradiction, Asked: fmt.Sprintf("--any %q", req.Any),
+			Fact:   fmt.Sprintf("the expression %q is given as well", req.Expression),
+			Advice: "--any takes the place of the expression; join the two, as in --any \"(tcp) and (port 80)\""}
+	case len(req.VXLANPorts) > 0 && req.Inner == "" && req.Any == "":
+		return &Error{Reason: Contradiction, Asked: "VXLAN ports " + commas(req.VXLANPorts),
+			Fact:   "without an expression for the packet inside of a tunnel they change nothing",
+			Advice: "add --inner EXPRESSION or --any EXPRESSION"}
+	}
+	for _, port := range req.VXLANPorts {
+		if port < 1 || port > math.MaxUint16 {
+			return &Error{Reason: OutOfRange, Asked: fmt.Sprintf("VXLAN port %d", port),
+				Fact: fmt.Sprintf("a port is between 1 and %d", math.MaxUint16)}
+		}
+		if !slices.Contains(p.VXLANPorts, uint16(port)) {
+			p.VXLANPorts = append(p.VXLANPorts, uint16(port))
+		}
+	}
+	if len(p.VXLANPorts) > MaxVXLANPorts {
+		return &Error{Reason: OutOfRange, Asked: "VXLAN ports " + commas(p.VXLANPorts),
+			Fact: fmt.Sprintf("at most %d can be looked for", MaxVXLANPorts)}
+	}
+	if p.VXLANPorts == nil {
+		p.VXLANPorts = DefaultVXLANPorts()
+	}
+	return nil
+}
+
+// resolveExpressions compiles them. The errors quote the expression themselves.
+func (p *Plan) resolveExpressions(req Request) (err error) {
+	outer := req.Expression
+	if req.Any != "" {
+		outer = req.Any
+	}
+	if p.Filter, err = filter.Compile(outer); err != nil {
+		return err
+	}
+	switch {
+	case req.Any != "":
+		p.Inner, p.InnerMode = p.Filter, EitherMatches
+	case req.Inner != "":
+		p.InnerMode = BothMatch
+		p.Inner, err = filter.Compile(req.Inner)
+	}
+	return err
+}
+
+// resolvePages finds out what reading page fragments takes. Without, most
+// packets can still be captured, and most headers.
+func (p *Plan) resolvePages(sys System) {
+	direct, pageMap, shift, err := sys.PageLayout()
+	if err != nil {
+		p.notice("page fragments cannot be read and are cut: %v", err)
+		return
+	}
+	p.Pages = Pages{Direct: direct, Map: pageMap, Shift: shift}
+}
+
 func (p *Plan) resolveBackend(asked filter.Backend, sys System) error {
 	p.FilterBackend = filter.EBPF
-	if asked == filter.EBPF || p.Filter.MatchesAll() {
+	filters := p.filters()
+	if asked == filter.EBPF || len(filters) == 0 {
 		return nil // nothing to compile
 	}
+	prefersC := !slices.ContainsFunc(filters, func(f *filter.Filter) bool { return !f.PrefersC() })
 	clang := filter.FindClang(sys.LookPath)
-	if clang != "" && (asked == filter.C || p.Filter.PrefersC()) {
+	if clang != "" && (asked == filter.C || prefersC) {
 		p.FilterBackend, p.Clang = filter.C, clang
 		return nil
 	}
@@ -183,7 +280,13 @@ func (p *Plan) resolveFunction(it item, sys System) (Probe, error) {
 	if !ok {
 		return Probe{}, it.refuseStack(arch, advice)
 	}
-	return it.kprobe(arch, register, prototype(it.symbol, proto)), nil
+	probe := it.kprobe(arch, register, prototype(it.symbol, proto))
+	if n := sockArgument(params); n >= 0 {
+		if register, ok := slot(arch, params, n); ok {
+			probe.Sock, probe.sockPosition, probe.sockRegister = register, n+1, registers(arch)[register]
+		}
+	}
+	return probe, nil
 }
 
 // resolveUntyped resolves a function that BTF does not know: one of a module
@@ -219,7 +322,7 @@ func (it item) refuseStack(arch, advice string) *Error {
 
 func (it item) kprobe(arch string, register int, proto string) Probe {
 	return Probe{
-		Text: it.text(), Name: it.symbol, Kind: Kprobe, Symbol: it.symbol, Arg: register,
+		Text: it.text(), Name: it.symbol, Kind: Kprobe, Symbol: it.symbol, Arg: register, Sock: -1,
 		Prototype: proto, Backend: BackendKprobe, position: it.number, register: registers(arch)[register],
 	}
 }
@@ -299,9 +402,10 @@ func (p *Plan) resolveTracepoint(it item, sys System) (Probe, error) {
 	if len(skbs) > 1 {
 		p.notice("probe %q: %s carries %d packets, %s; the first is captured", it.asked, it.symbol, len(skbs), parameters(proto))
 	}
+	sock := sockArgument(proto.Params)
 	return Probe{
 		Text: it.text(), Name: it.text(), Kind: Tracepoint, Symbol: it.symbol, Category: it.category,
-		Arg: skbs[0], Prototype: prototype(it.symbol, proto), Backend: BackendRawTracepoint, position: skbs[0] + 1,
+		Arg: skbs[0], Sock: sock, sockPosition: sock + 1, Prototype: prototype(it.symbol, proto), Backend: BackendRawTracepoint, position: skbs[0] + 1,
 	}, nil
 }
 
@@ -356,6 +460,15 @@ func noBTF(it item, err error) *Error {
 		"read the types of the kernel (BTF)")
 	e.Err = err
 	return e
+}
+
+// commas joins numbers to "1, 2, 3".
+func commas[T int | uint16](numbers []T) string {
+	texts := make([]string, len(numbers))
+	for i, n := range numbers {
+		texts[i] = strconv.Itoa(int(n))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // alternatives joins names to "a", "a or b", "a, b or c".

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -197,6 +198,21 @@ func TestRefuseRest(t *testing.T) {
 		{"negative snaplen", Request{Snaplen: -1}, OutOfRange, "snaplen -1: between 14 and 262144 bytes of a packet can be captured", "leave it out for whole packets"},
 		{"small buffer", Request{BufferSize: 4096}, OutOfRange, "buffer size 4096: the ring buffer takes between 64 KiB and 1 GiB", ""},
 		{"large buffer", Request{BufferSize: 1<<30 + 1}, OutOfRange, "buffer size 1073741825: the ring buffer takes between 64 KiB and 1 GiB", ""},
+		{"blank inner", Request{Inner: " \t"}, NoExpression, `--inner " \t": the expression is empty`, `as in --inner "tcp port 80"`},
+		{"blank any", Request{Any: " "}, NoExpression, `--any " ": the expression is empty`, `as in --any "tcp port 80"`},
+		{"any and inner", Request{Any: "tcp", Inner: "udp"}, Contradiction, `--any "tcp": --inner "udp" is given as well`,
+			"--inner is for the packet inside of a tunnel, --any for either; leave out one of the two"},
+		{"any and expression", Request{Any: "tcp", Expression: "udp"}, Contradiction, `--any "tcp": the expression "udp" is given as well`,
+			`--any takes the place of the expression; join the two, as in --any "(tcp) and (port 80)"`},
+		{"vxlan without inner", Request{Expression: "udp", VXLANPorts: []int{4789, 8472}}, Contradiction,
+			"VXLAN ports 4789, 8472: without an expression for the packet inside of a tunnel they change nothing",
+			"add --inner EXPRESSION or --any EXPRESSION"},
+		{"vxlan port 0", Request{Inner: "tcp", VXLANPorts: []int{4789, 0}}, OutOfRange, "VXLAN port 0: a port is between 1 and 65535", ""},
+		{"vxlan port 65536", Request{Inner: "tcp", VXLANPorts: []int{65536}}, OutOfRange, "VXLAN port 65536: a port is between 1 and 65535", ""},
+		{"vxlan ports", Request{Any: "tcp", VXLANPorts: []int{5, 4, 5, 3, 2, 1}}, OutOfRange, "VXLAN ports 5, 4, 3, 2, 1: at most 4 can be looked for", ""},
+		{"offset", Request{SkbData: true, SkbDataOffset: 65536}, OutOfRange, "skb data offset 65536: a packet starts between -65535 and 65535 bytes from skb->data", ""},
+		{"negative offset", Request{SkbDataOffset: -65536}, OutOfRange, "skb data offset -65536: a packet starts between -65535 and 65535 bytes from skb->data", ""},
+		{"no clang for inner", Request{Inner: "tcp", FilterBackend: filter.C}, NoClang, `filter backend "c": there is no clang`, "install clang, or leave --filter-backend out: an expression does not need it"},
 		{"no clang", Request{Expression: "tcp", FilterBackend: filter.C}, NoClang, `filter backend "c": there is no clang`, "install clang, or leave --filter-backend out: an expression does not need it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -219,10 +235,112 @@ func TestSuggest(t *testing.T) {
 }
 
 func TestBadExpression(t *testing.T) {
-	_, err := Resolve(Request{Probes: []string{"icmp_rcv@1"}, Expression: "tcp prot 80"}, newKernel())
-	var e *filter.Error
-	if !errors.As(err, &e) {
-		t.Fatalf("got %v, want a *filter.Error", err)
+	for _, request := range []Request{{Expression: "tcp prot 80"}, {Inner: "tcp prot 80"}, {Any: "tcp prot 80"}} {
+		request.Probes = []string{"icmp_rcv@1"}
+		_, err := Resolve(request, newKernel())
+		var e *filter.Error
+		if !errors.As(err, &e) || !strings.Contains(err.Error(), `"tcp prot 80"`) {
+			t.Errorf("%+v: got %v, want a *filter.Error with the expression", request, err)
+		}
+	}
+}
+
+func TestResolveTunnels(t *testing.T) {
+	for _, test := range []struct {
+		request      Request
+		outer, inner string
+		mode         InnerMode
+		ports        []uint16
+	}{
+		{Request{Expression: "udp"}, "udp", "", OuterOnly, []uint16{4789, 8472}},
+		{Request{Inner: "tcp"}, "", "tcp", BothMatch, []uint16{4789, 8472}},
+		{Request{Expression: "udp", Inner: "tcp"}, "udp", "tcp", BothMatch, []uint16{4789, 8472}},
+		{Request{Any: "tcp", Expression: " "}, "tcp", "tcp", EitherMatches, []uint16{4789, 8472}},
+		{Request{Any: "tcp", VXLANPorts: []int{}}, "tcp", "tcp", EitherMatches, []uint16{4789, 8472}},
+		{Request{Inner: "tcp", VXLANPorts: []int{1, 65535, 1, 2, 3}}, "", "tcp", BothMatch, []uint16{1, 65535, 2, 3}},
+	} {
+		test.request.Probes = []string{"icmp_rcv@1"}
+		p, err := Resolve(test.request, newKernel())
+		if err != nil {
+			t.Fatal(err)
+		}
+		inner := ""
+		if p.Inner != nil {
+			inner = p.Inner.String()
+		}
+		if p.Filter.String() != test.outer || inner != test.inner || p.InnerMode != test.mode || !slices.Equal(p.VXLANPorts, test.ports) {
+			t.Errorf("%+v: got %q, %q, mode %d, ports %d", test.request, p.Filter, inner, p.InnerMode, p.VXLANPorts)
+		}
+	}
+}
+
+func TestResolveSock(t *testing.T) {
+	for probe, want := range map[string]struct {
+		sock  int
+		where string
+	}{
+		"icmp_rcv@1":                        {-1, ""},
+		"ip_local_deliver_finish@3":         {1, ", sock in argument 2 (rsi)"},
+		"sock_behind_pair@1":                {3, ", sock in argument 3 (rcx)"},
+		"sock_on_stack@1":                   {-1, ""},
+		"mod_rx@1":                          {-1, ""},
+		"tracepoint:skb:kfree_skb":          {-1, ""},
+		"tracepoint:tcp:tcp_retransmit_skb": {0, ", sock in argument 1"},
+	} {
+		p, err := Resolve(Request{Probes: []string{probe}}, newKernel())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Probes[0]; got.Sock != want.sock || got.sock() != want.where {
+			t.Errorf("%s: got %d%q, want %+v", probe, got.Sock, got.sock(), want)
+		}
+	}
+}
+
+func TestResolvePages(t *testing.T) {
+	k := newKernel()
+	request := Request{Probes: []string{"icmp_rcv@1"}}
+	p, err := Resolve(request, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Pages{0xffff888000000000, 0xffffea0000000000, 12}); p.Pages != want || p.Notices != nil {
+		t.Errorf("got %+v, notices %q", p.Pages, p.Notices)
+	}
+	if p.Loops {
+		t.Error("loops without the helper")
+	}
+	k.loop = true
+	k.pages = errors.New("there is no /proc/kcore")
+	if p, err = Resolve(request, k); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"page fragments cannot be read and are cut: there is no /proc/kcore"}; p.Pages != (Pages{}) || !p.Loops || !slices.Equal(p.Notices, want) {
+		t.Errorf("got %+v, loops %v, notices %q", p.Pages, p.Loops, p.Notices)
+	}
+}
+
+func TestResolveStart(t *testing.T) {
+	for _, test := range []struct {
+		request Request
+		want    Plan
+	}{
+		{Request{}, Plan{}},
+		{Request{NoSupply: true, SkbData: true, SkbDataOffset: -65535}, Plan{NoSupply: true, SkbData: true, SkbDataOffset: -65535}},
+		{Request{SkbDataOffset: 1}, Plan{}},
+		{Request{DropNoDevice: true}, Plan{}},
+		{Request{DropNoDevice: true, Interface: "any"}, Plan{}},
+		{Request{DropNoDevice: true, Interface: "lo"}, Plan{DropNoDevice: true}},
+	} {
+		test.request.Probes = []string{"icmp_rcv@1"}
+		p, err := Resolve(test.request, newKernel())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := Plan{NoSupply: p.NoSupply, SkbData: p.SkbData, SkbDataOffset: p.SkbDataOffset, DropNoDevice: p.DropNoDevice}
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%+v: got %+v", test.request, got)
+		}
 	}
 }
 
@@ -292,6 +410,10 @@ func TestResolveScope(t *testing.T) {
 }
 
 func TestResolveBackend(t *testing.T) {
+	long := "host 1.1.1.1" // clang would take its time
+	for i := range 600 {
+		long += fmt.Sprintf(" or host 10.0.%d.%d", i>>8, i&255)
+	}
 	for _, test := range []struct {
 		expression, clang string
 		asked, want       filter.Backend
@@ -302,10 +424,18 @@ func TestResolveBackend(t *testing.T) {
 		{"tcp", "/usr/bin/clang", filter.EBPF, filter.EBPF},
 		{"", "/usr/bin/clang", filter.Auto, filter.EBPF},
 		{"", "", filter.C, filter.EBPF},
+		{"inner: tcp", "/usr/bin/clang", filter.Auto, filter.C},
+		{"inner: tcp", "/usr/bin/clang", filter.EBPF, filter.EBPF},
+		{"inner: " + long, "/usr/bin/clang", filter.Auto, filter.EBPF},
+		{"inner: " + long, "/usr/bin/clang", filter.C, filter.C},
 	} {
 		k := newKernel()
 		k.clang = test.clang
-		p, err := Resolve(Request{Probes: []string{"icmp_rcv@1"}, Expression: test.expression, FilterBackend: test.asked}, k)
+		request := Request{Probes: []string{"icmp_rcv@1"}, Expression: test.expression, FilterBackend: test.asked}
+		if inner, ok := strings.CutPrefix(test.expression, "inner: "); ok {
+			request.Expression, request.Inner = "tcp", inner
+		}
+		p, err := Resolve(request, k)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -358,6 +488,7 @@ expression  icmp and host 10.0.0.1
 headers     the first 34 bytes decide at most
 filter      c, compiled by /usr/bin/clang
 scope       interface eth0 (index 2) in network namespace 4026531840
+no device   packets of which nobody knows the device are kept
 snaplen     256 bytes
 buffer      128 KiB
 notice      buffer size 100000 is rounded up to 128 KiB, as a ring buffer is a power of two
@@ -385,5 +516,61 @@ buffer      8 MiB
 `
 	if got := p.String(); got != plain {
 		t.Errorf("got\n%s\nwant\n%s", got, plain)
+	}
+
+	const head = `probe 0     ip_local_deliver_finish@3
+            int ip_local_deliver_finish(struct net *net, struct sock *sk, struct sk_buff *skb)
+            packet in argument 3 (rdx), sock in argument 2 (rsi), attached as kprobe
+programs    1 kprobe
+`
+	const tail = `snaplen     262144 bytes
+buffer      8 MiB
+`
+	const inner = head + `expression  none: every packet matches
+inner       tcp port 80
+headers     the first 78 bytes inside of the tunnel decide at most
+vxlan ports 4789, 8472
+filter      ebpf
+start       skb->data-14, whatever the skb says of its headers
+scope       any interface in any network namespace
+` + tail
+	const outerAndInner = head + `expression  ip
+headers     the first 14 bytes decide at most
+inner       ip6
+headers     the first 14 bytes inside of the tunnel decide at most
+vxlan ports 4790
+filter      ebpf
+scope       any interface in any network namespace
+` + tail
+	const either = head + `expression  ip
+headers     the first 14 bytes decide at most
+inner       the same: it is enough if one of the two packets matches
+vxlan ports 4789, 8472
+filter      ebpf
+supply      nothing: packets whose headers do not exist yet are left out
+scope       interface lo (index 1) in network namespace 4026531840
+no device   packets of which nobody knows the device are left out
+` + tail
+	for _, test := range []struct {
+		request Request
+		want    string
+		sources int
+	}{
+		{Request{Inner: "tcp port 80", SkbData: true, SkbDataOffset: -14}, inner, 1},
+		{Request{Expression: "ip", Inner: "ip6", VXLANPorts: []int{4790}}, outerAndInner, 2},
+		{Request{Any: "ip", NoSupply: true, Interface: "lo", DropNoDevice: true}, either, 1},
+	} {
+		test.request.Probes, test.request.FilterBackend = []string{"ip_local_deliver_finish@3"}, filter.EBPF
+		p, err := Resolve(test.request, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, source, _ := strings.Cut(p.String(), "\n\n")
+		if table+"\n" != test.want {
+			t.Errorf("got\n%s\nwant\n%s", table, test.want)
+		}
+		if n := strings.Count(source, "uint32_t netcap_filter("); n != test.sources {
+			t.Errorf("%d C functions, want %d", n, test.sources)
+		}
 	}
 }

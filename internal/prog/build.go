@@ -18,21 +18,43 @@ import (
 )
 
 const (
-	// filterStub is the BPF function that the expression is spliced into, see
-	// bpf/include/filter.h.
+	// filterStub and innerStub are the BPF functions that the expressions are
+	// spliced into, see bpf/include/filter.h and tunnel.h.
 	filterStub = "netcap_filter"
+	innerStub  = "netcap_inner_filter"
+
+	// walkLoop and walkBounded are two forms of one function, see
+	// bpf/include/walk.h; walkStep is the body of the former.
+	walkLoop    = "netcap_walk_loop"
+	walkBounded = "netcap_walk_bounded"
+	walkStep    = "walk_step"
+
+	// layersMatch calls innerStub.
+	layersMatch = "netcap_layers_match"
 
 	// probeSection holds the constants of one probe, see
 	// bpf/include/config.h.
 	probeSection = ".rodata.probe"
 
-	// packetMax is PACKET_MAX of bpf/include/maps.h, levels is LEVELS.
-	packetMax = 65536 + 64
-	levels    = 4
+	// headersMin is an Ethernet header with room to move it over a VLAN tag.
+	headersMin = 16
+	// levels is LEVELS of bpf/include/maps.h.
+	levels = 4
 
-	// ethernetHeader is what may have to be supplied in front of a packet.
-	ethernetHeader = 14
+	// tunnelHeaders is room for all that may be in front of the packet inside
+	// of a tunnel: a Geneve header with all options over IPv6 takes 350 bytes.
+	tunnelHeaders = 640
+
+	// noArgument is NO_ARGUMENT of bpf/include/config.h.
+	noArgument = 0xff
 )
+
+// Bodies are the expressions of a plan as instructions for the stubs, as
+// [filter.Filter.Assemble] makes them; nil for one that matches everything or
+// does not exist.
+type Bodies struct {
+	Filter, Inner asm.Instructions
+}
 
 // ProgramName is the name of the program of the i-th probe of a plan in the
 // collection that [Build] returns.
@@ -40,29 +62,15 @@ func ProgramName(i int) string {
 	return fmt.Sprintf("probe_%d", i)
 }
 
-// Build makes the programs of p, one for each probe, and their maps.
-//
-// filterBody is the plan's expression as instructions for the filter stub
-// ([filter.Filter.Assemble]), nil if it matches everything. cpus is the number
-// of possible CPUs of the machine that will load the collection.
-func Build(p *plan.Plan, filterBody asm.Instructions, cpus int) (*ebpf.CollectionSpec, error) {
+// Build makes the programs of p, one for each probe, and their maps. cpus is
+// the number of possible CPUs of the machine that will load the collection.
+func Build(p *plan.Plan, bodies Bodies, cpus int) (*ebpf.CollectionSpec, error) {
 	spec, err := bpf.LoadProbes()
 	if err != nil {
 		return nil, err
 	}
-
-	constants := map[string]uint32{
-		bpf.ProbesVarSnaplen:      uint32(min(p.Snaplen, packetMax)),
-		bpf.ProbesVarHeaderBytes:  uint32(headerBytes(p)),
-		bpf.ProbesVarScopeIfindex: p.Scope.Ifindex,
-		bpf.ProbesVarScopeNetns:   uint32(p.Scope.Netns),
-		bpf.ProbesVarCpus:         uint32(cpus),
-		bpf.ProbesVarWakeupBytes:  uint32(p.BufferSize / 8),
-	}
-	for name, value := range constants {
-		if err := spec.Variables[name].Set(value); err != nil {
-			return nil, fmt.Errorf("set constant %s: %w", name, err)
-		}
+	if err := setConstants(spec, p, cpus); err != nil {
+		return nil, err
 	}
 	spec.Maps[bpf.ProbesMapSlots].MaxEntries = uint32(cpus * levels)
 	spec.Maps[bpf.ProbesMapCounters].MaxEntries = uint32(cpus * len(p.Probes))
@@ -77,12 +85,27 @@ func Build(p *plan.Plan, filterBody asm.Instructions, cpus int) (*ebpf.Collectio
 		}
 		program := shells[shell].Copy()
 		program.Name = ProgramName(i)
-		if filterBody != nil {
-			if err := filter.Splice(program, filterStub, filterBody); err != nil {
+		if bodies.Filter != nil {
+			if err := filter.Splice(program, filterStub, bodies.Filter); err != nil {
 				return nil, err
 			}
 		}
-		if err := setProbeConstants(spec, program, i, probe.Arg); err != nil {
+		if bodies.Inner != nil {
+			if err := filter.Splice(program, innerStub, bodies.Inner); err != nil {
+				return nil, err
+			}
+		}
+		unused := []string{walkBounded}
+		if !p.Loops {
+			unused = []string{walkLoop, walkStep}
+		}
+		if p.InnerMode == plan.OuterOnly {
+			unused = append(unused, layersMatch, innerStub)
+		}
+		if err := drop(program, unused...); err != nil {
+			return nil, err
+		}
+		if err := setProbeConstants(spec, program, i, probe); err != nil {
 			return nil, err
 		}
 		spec.Programs[program.Name] = program
@@ -91,27 +114,91 @@ func Build(p *plan.Plan, filterBody asm.Instructions, cpus int) (*ebpf.Collectio
 	return spec, nil
 }
 
+func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
+	var ports [plan.MaxVXLANPorts]uint16
+	for i := range ports {
+		ports[i] = p.VXLANPorts[0]
+		if i < len(p.VXLANPorts) {
+			ports[i] = p.VXLANPorts[i]
+		}
+	}
+	for name, value := range map[string]any{
+		bpf.ProbesVarSnaplen:              uint32(p.Snaplen),
+		bpf.ProbesVarHeaderBytes:          uint32(headerBytes(p)),
+		bpf.ProbesVarScopeIfindex:         p.Scope.Ifindex,
+		bpf.ProbesVarScopeNetns:           uint32(p.Scope.Netns),
+		bpf.ProbesVarDropNoDevice:         flag(p.DropNoDevice),
+		bpf.ProbesVarSupplyHeaders:        flag(!p.NoSupply),
+		bpf.ProbesVarFilterReadsAddresses: flag(p.Filter.ReadsAddresses()),
+		bpf.ProbesVarTakeData:             flag(p.SkbData),
+		bpf.ProbesVarDataOffset:           int32(p.SkbDataOffset),
+		bpf.ProbesVarInnerMode:            uint32(p.InnerMode),
+		bpf.ProbesVarVxlanPorts:           ports,
+		bpf.ProbesVarPagesDirect:          p.Pages.Direct,
+		bpf.ProbesVarPagesMap:             p.Pages.Map,
+		bpf.ProbesVarPagesShift:           uint32(p.Pages.Shift),
+		bpf.ProbesVarCpus:                 uint32(cpus),
+		bpf.ProbesVarWakeupBytes:          uint32(p.BufferSize / 8),
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("set constant %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func flag(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // headerBytes is how much of a packet is read before the filter runs.
 func headerBytes(p *plan.Plan) int {
-	// The first byte behind a supplied Ethernet header tells its type.
-	least := ethernetHeader + 1
-	if p.Filter == nil || p.Filter.MatchesAll() {
+	n := p.Filter.Reach()
+	if p.InnerMode != plan.OuterOnly {
+		n = max(n, p.Inner.Reach()+tunnelHeaders)
+	} else if p.Filter.MatchesAll() {
 		// Nothing is rejected, so one read of everything is cheapest.
-		return max(least, min(p.Snaplen, filter.MaxReach))
+		n = p.Snaplen
 	}
-	return max(least, min(p.Filter.Reach(), filter.MaxReach))
+	return max(headersMin, min(n, filter.MaxReach))
+}
+
+// drop removes functions from a program, and the calls of them.
+func drop(program *ebpf.ProgramSpec, names ...string) error {
+	for _, name := range names {
+		start, end, err := filter.Function(program.Instructions, name)
+		if err != nil {
+			return fmt.Errorf("program %s: %w", program.Name, err)
+		}
+		program.Instructions = append(program.Instructions[:start:start], program.Instructions[end:]...)
+		for i, ins := range program.Instructions {
+			if ins.IsFunctionCall() && ins.Reference() == name {
+				none := asm.Mov.Imm(asm.R0, 0).WithSymbol(ins.Symbol()).WithSource(ins.Source())
+				program.Instructions[i] = none
+			}
+		}
+	}
+	return nil
 }
 
 // setProbeConstants gives program a section of constants of its own.
-func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, index, arg int) error {
+func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, index int, probe plan.Probe) error {
 	section := fmt.Sprintf("%s.%d", probeSection, index)
 	m := spec.Maps[probeSection].Copy()
 	m.Name = section
 	spec.Maps[section] = m
 
+	sock := probe.Sock
+	if sock < 0 {
+		sock = noArgument
+	}
 	for name, value := range map[string]int{
 		bpf.ProbesVarProbeIndex: index,
-		bpf.ProbesVarProbeArg:   arg,
+		bpf.ProbesVarProbeArg:   probe.Arg,
+		bpf.ProbesVarProbeSock:  sock,
 	} {
 		v := spec.Variables[name].Copy()
 		v.SectionName = section

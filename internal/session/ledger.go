@@ -24,6 +24,13 @@ type Counts struct {
 	// RejectedNoSkb: the function was called with a NULL skb.
 	RejectedNoSkb uint64
 
+	// RejectedNoPacket: the skb is a message of a netlink or unix socket, or of
+	// another that is not IP.
+	RejectedNoPacket uint64
+	// RejectedIncomplete: IP or transport header do not exist yet, and the plan
+	// does not want them supplied.
+	RejectedIncomplete uint64
+
 	// LostRing: the ring buffer was full.
 	LostRing uint64
 	// LostFault: the kernel refused to read the memory of the skb.
@@ -31,26 +38,35 @@ type Counts struct {
 	// LostNested: more probes interrupted each other on a CPU than there is
 	// room for.
 	LostNested uint64
-	// LostNoHeader: the skb has neither a link nor a network header, so that
-	// nobody knows where its packet starts.
+	// LostNoHeader: the skb has no header, and no socket to make one from.
 	LostNoHeader uint64
 	// LostNonsense: the lengths in the skb are those of no packet, as when it is
 	// freed while the probe looks at it.
 	LostNonsense uint64
+	// LostOffset: the plan's offset from skb->data points out of the skb's
+	// buffer.
+	LostOffset uint64
 	// LostMissed: the kernel did not run the program, because another one was
 	// running on the same CPU. Kernels before v6.7 do not tell for kprobes,
 	// and there these hits are not in Hits either.
 	LostMissed uint64
+
+	// NoDevice hits were kept although nobody knows the device of their skb,
+	// and the plan's scope names one. They are in one of the counts above.
+	NoDevice uint64
+	// Cut hits are those of Captured that miss bytes which the snaplen allows:
+	// see event.Cut.
+	Cut uint64
 }
 
 // Rejected is the sum of all rejections.
 func (c Counts) Rejected() uint64 {
-	return c.RejectedFilter + c.RejectedScope + c.RejectedNoDevice + c.RejectedNoSkb
+	return c.RejectedFilter + c.RejectedScope + c.RejectedNoDevice + c.RejectedNoSkb + c.RejectedNoPacket + c.RejectedIncomplete
 }
 
 // Lost is the sum of all losses.
 func (c Counts) Lost() uint64 {
-	return c.LostRing + c.LostFault + c.LostNested + c.LostNoHeader + c.LostNonsense + c.LostMissed
+	return c.LostRing + c.LostFault + c.LostNested + c.LostNoHeader + c.LostNonsense + c.LostOffset + c.LostMissed
 }
 
 // Unaccounted is the number of hits that are in none of the other counts: a
@@ -81,6 +97,11 @@ func (s *Session) Counts() ([]Counts, error) {
 			c.LostNested += n.LostNested
 			c.LostNoHeader += n.LostNoHeader
 			c.LostNonsense += n.LostNonsense
+			c.LostOffset += n.LostOffset
+			c.RejectedNoPacket += n.RejectedNoPacket
+			c.RejectedIncomplete += n.RejectedIncomplete
+			c.NoDevice += n.NoDevice
+			c.Cut += n.Cut
 		}
 		missed := s.missed[i]
 		if i < len(s.links) && s.links[i] != nil {

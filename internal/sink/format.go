@@ -17,7 +17,8 @@ const (
 )
 
 // pcapWriter writes a pcap stream to w. It collects whole records and writes
-// them when its buffer is full or in flush, without allocating.
+// them when its buffer is full or in flush. It allocates only for a record that
+// is larger than its buffer, which then stays that large.
 type pcapWriter struct {
 	w       io.Writer
 	snaplen int

@@ -49,6 +49,7 @@ func (s *sentinel) in(line []byte) bool {
 // meta is what must be known of a record when its text comes back.
 type meta struct {
 	probe int
+	note  string // for the end of its first line
 }
 
 // metas is a queue: the goroutine that writes records puts in, the one that

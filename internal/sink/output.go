@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"unicode/utf8"
 
+	"github.com/netcap-project/netcap/internal/event"
 	"golang.org/x/sys/unix"
 )
 
@@ -175,4 +176,14 @@ func prefix(all []string, probe int) string {
 		return ""
 	}
 	return all[probe]
+}
+
+// note returns what --provenance puts behind a line: where the headers of a
+// record come from, and why bytes are missing.
+func note(r *event.Record) string {
+	p := r.Provenance.String()
+	if r.Cut != event.NotCut {
+		p = strings.TrimSuffix(p, "]") + " cut=" + [...]string{"", "unreadable", "pages", "pieces"}[min(r.Cut, event.CutPieces)] + "]"
+	}
+	return " " + p
 }

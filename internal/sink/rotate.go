@@ -12,13 +12,13 @@ import (
 type Rotate struct {
 	file     *Pcap
 	limit    int
-	kept     []packet // grows to limit, then a ring
+	kept     []stored // grows to limit, then a ring
 	oldest   int      // index in kept, 0 until the ring is full
 	replaced uint64
 }
 
-// packet is what a pcap file stores of a record.
-type packet struct {
+// stored is what a pcap file stores of a record.
+type stored struct {
 	time   time.Time
 	length int
 	data   []byte
@@ -44,9 +44,9 @@ func (r *Rotate) Open() error { return r.file.Open() }
 
 // Write implements [Sink]. It copies the record and never fails.
 func (r *Rotate) Write(rec *event.Record) error {
-	var slot *packet
+	var slot *stored
 	if len(r.kept) < r.limit {
-		r.kept = append(r.kept, packet{})
+		r.kept = append(r.kept, stored{})
 		slot = &r.kept[len(r.kept)-1]
 	} else {
 		slot = &r.kept[r.oldest]

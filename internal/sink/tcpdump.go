@@ -27,8 +27,11 @@ type TcpdumpConfig struct {
 	// Names are the names of the probes, by [event.Record.Probe]. With two or
 	// more, each line of output starts with the name of its probe.
 	Names []string
-	// Stdout takes the output. With fewer than two names tcpdump itself
-	// writes to it.
+	// Provenance puts at the end of the first line of each packet where its
+	// headers come from: [event.Provenance.String].
+	Provenance bool
+	// Stdout takes the output. With fewer than two names and no provenance
+	// tcpdump itself writes to it.
 	Stdout *os.File
 	// Stderr gets tcpdump's messages, line by line.
 	Stderr io.Writer
@@ -53,9 +56,13 @@ const (
 // it, so it prints what it was given before it ends. It ends when its input
 // does, also if this process is killed.
 //
-// With several probes, each record is followed by a frame that tells the end
-// of its text, so that packet contents cannot confuse which line belongs to
-// which probe (see joiner); packet numbers of -#/--number do not count these.
+// With several probes or with provenance, each record is followed by a frame
+// that tells the end of its text, so that packet contents cannot confuse which
+// line belongs to which record (see joiner); packet numbers of -#/--number do
+// not count these.
+//
+// Of a packet of more than 262,144 bytes (BIG TCP), tcpdump is told that this is
+// its length.
 //
 // Once the child has ended, Write and Flush fail: with an error that wraps
 // [ErrDone] if it ended because nobody reads the output any more, else with
@@ -70,6 +77,7 @@ type Tcpdump struct {
 
 	mark  sentinel // used if joins
 	joins bool
+	notes bool // provenance
 	queue metas
 	begun bool // the leading sentinels are written
 
@@ -108,7 +116,8 @@ func NewTcpdump(cfg TcpdumpConfig) (_ *Tcpdump, err error) {
 	t := &Tcpdump{
 		path:   path,
 		args:   append([]string{"-r", "-", "-l"}, flags...),
-		joins:  len(cfg.Names) > 1,
+		joins:  len(cfg.Names) > 1 || cfg.Provenance,
+		notes:  cfg.Provenance,
 		ready:  make(chan struct{}),
 		exited: make(chan struct{}),
 		broken: make(chan struct{}),
@@ -221,8 +230,10 @@ func (t *Tcpdump) Write(r *event.Record) error {
 	if t.fail != nil {
 		return t.fail
 	}
+	// tcpdump prints nothing of a packet that it is told to be longer.
+	length := min(r.Len, maxSnaplen)
 	if !t.joins {
-		return t.check(t.out.record(r.Time, r.Len, r.Data))
+		return t.check(t.out.record(r.Time, length, r.Data))
 	}
 	// The sentinels have the time of the record, so that -ttt and -ttttt
 	// print the same differences as without them.
@@ -234,8 +245,12 @@ func (t *Tcpdump) Write(r *event.Record) error {
 			}
 		}
 	}
-	t.queue.put(meta{probe: r.Probe})
-	if err := t.out.record(r.Time, r.Len, r.Data); err != nil {
+	m := meta{probe: r.Probe}
+	if t.notes {
+		m.note = note(r)
+	}
+	t.queue.put(m)
+	if err := t.out.record(r.Time, length, r.Data); err != nil {
 		return t.check(err)
 	}
 	return t.check(t.out.record(r.Time, len(t.mark.frame), t.mark.frame))
@@ -375,7 +390,8 @@ func scanLine(data []byte, atEOF bool) (advance int, token []byte, err error) {
 	return advance, token, err
 }
 
-// join writes the child's text to stdout, with the probe before each line.
+// join writes the child's text to stdout, with the probe before each line and
+// the note behind the first of each record.
 func (t *Tcpdump) join(from io.Reader, stdout io.Writer, names []string, numbered bool) error {
 	out := bufio.NewWriterSize(stdout, childBuffer)
 	number := uint32(0) // as tcpdump counts: 32 bits
@@ -388,7 +404,7 @@ func (t *Tcpdump) join(from io.Reader, stdout io.Writer, names []string, numbere
 			if numbered {
 				block = renumber(block, number)
 			}
-			return stdoutError(writeBlock(out, prefix(names, m.probe), block))
+			return stdoutError(writeBlock(out, prefix(names, m.probe), block, m.note))
 		},
 	}
 	return j.run(from)
@@ -401,18 +417,22 @@ func stdoutError(err error) error {
 	return writeError("standard output", err)
 }
 
-// writeBlock writes a block of lines, each with the prefix.
-func writeBlock(out *bufio.Writer, prefix string, block []byte) error {
+// writeBlock writes a block of lines, each with the prefix, the first with the
+// suffix.
+func writeBlock(out *bufio.Writer, prefix string, block []byte, suffix string) error {
 	for len(block) > 0 {
-		n := len(block)
-		if i := bytes.IndexByte(block, '\n'); i >= 0 {
-			n = i + 1
-		}
+		line, rest, whole := bytes.Cut(block, []byte{'\n'})
 		out.WriteString(prefix)
-		if _, err := out.Write(block[:n]); err != nil {
+		out.Write(line)
+		out.WriteString(suffix)
+		if whole {
+			out.WriteByte('\n')
+		}
+		// A bufio.Writer returns its first error again.
+		if _, err := out.Write(nil); err != nil {
 			return err
 		}
-		block = block[n:]
+		block, suffix = rest, ""
 	}
 	return nil
 }

@@ -195,6 +195,64 @@ func TestTcpdumpSeveralProbes(t *testing.T) {
 	}
 }
 
+// noted gives records of one probe a provenance, and what tcpdump prints for
+// them the notes that belong there.
+func noted(tb testing.TB, records []*event.Record, flags ...string) string {
+	tb.Helper()
+	notes := []string{"[skb]", "[eth=dst ip=sock l4=cb unknown=id,window]", "[vlan=skb cut=pages]", "[skb cut=unreadable]", "[skb cut=pieces]"}
+	for i, r := range records {
+		switch r.Probe = 0; i % 5 {
+		case 1:
+			r.Provenance = event.Provenance{Link: event.FromDst, Network: event.FromSock, Transport: event.FromControlBlock, Unknown: event.Identification | event.Window}
+		case 2:
+			r.Provenance.VLAN, r.Cut = true, event.CutNoPages
+		case 3:
+			r.Cut = event.CutUnreadable
+		case 4:
+			r.Cut = event.CutPieces
+		}
+	}
+	lines := strings.SplitAfter(oracle(tb, records, flags...), "\n")
+	var want strings.Builder
+	for i, r := range records {
+		first := lines[0]
+		n := strings.Count(oracle(tb, []*event.Record{r}, flags...), "\n")
+		want.WriteString(strings.TrimSuffix(first, "\n") + " " + notes[i%5] + "\n" + strings.Join(lines[1:n], ""))
+		lines = lines[n:]
+	}
+	return want.String()
+}
+
+func TestTcpdumpProvenance(t *testing.T) {
+	records := sampleRecords(t)[:30]
+	for _, flags := range []string{"-nn", "-nnv", "-nn#XX", "-nnttt"} {
+		want := noted(t, records, strings.Fields(flags)...)
+		for _, names := range [][]string{nil, {"ip_rcv@1"}} {
+			stdout, read := output(t)
+			s, err := NewTcpdump(TcpdumpConfig{Flags: strings.Fields(flags), Names: names, Provenance: true, Stdout: stdout})
+			if err != nil {
+				t.Fatal(err)
+			}
+			writeAll(t, s, records)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			diff(t, read(), want)
+		}
+		// Behind the name of the probe, if there are several.
+		stdout, read := output(t)
+		s, err := NewTcpdump(TcpdumpConfig{Flags: strings.Fields(flags), Names: twoNames, Provenance: true, Stdout: stdout})
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeAll(t, s, records)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		diff(t, strings.ReplaceAll("\n"+read(), "\n"+prefixes(twoNames)[0], "\n"), "\n"+want)
+	}
+}
+
 // tcpdump prints no time, link header or number for a packet without bytes.
 func TestTcpdumpEmptyRecord(t *testing.T) {
 	records := counted(t, 3)

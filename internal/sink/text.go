@@ -15,14 +15,16 @@ type Text struct {
 	out   *bufio.Writer
 	file  *os.File // our own number of the output, nil if it is not a file
 	names []string // prefixes
+	notes bool     // provenance
 	line  []byte
 }
 
 // NewText prepares lines to out. With two or more probe names, each line
-// starts with the name of its probe, padded to the longest one. Times are those
-// of the local zone, with microseconds.
-func NewText(out io.Writer, names []string) (*Text, error) {
-	t := &Text{names: prefixes(names)}
+// starts with the name of its probe, padded to the longest one. With
+// provenance, each ends with where the headers come from. Times are those of
+// the local zone, with microseconds.
+func NewText(out io.Writer, names []string, provenance bool) (*Text, error) {
+	t := &Text{names: prefixes(names), notes: provenance}
 	if f, ok := out.(*os.File); ok {
 		own, err := dup(f)
 		if err != nil {
@@ -39,6 +41,9 @@ func (t *Text) Write(r *event.Record) error {
 	b := append(t.line[:0], prefix(t.names, r.Probe)...)
 	b = r.Time.Local().AppendFormat(b, "15:04:05.000000 ")
 	b = appendEthernet(b, r.Data, r.Len)
+	if t.notes {
+		b = append(b, note(r)...)
+	}
 	b = append(b, '\n')
 	t.line = b
 	_, err := t.out.Write(b)

@@ -173,7 +173,7 @@ func samples(tb testing.TB) []sample {
 func textLine(tb testing.TB, r *event.Record) string {
 	tb.Helper()
 	var out bytes.Buffer
-	s, err := NewText(&out, nil)
+	s, err := NewText(&out, nil, false)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -281,7 +281,7 @@ func TestText(t *testing.T) {
 
 func TestTextNamesProbes(t *testing.T) {
 	var out bytes.Buffer
-	s, err := NewText(&out, []string{"ip_rcv@1", "é", "tracepoint:net:netif_receive_skb"})
+	s, err := NewText(&out, []string{"ip_rcv@1", "é", "tracepoint:net:netif_receive_skb"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,12 +301,32 @@ func TestTextNamesProbes(t *testing.T) {
 	}
 }
 
+func TestTextProvenance(t *testing.T) {
+	var out bytes.Buffer
+	s, err := NewText(&out, nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := record(udpFrame(t, "abc"))
+	rest := r.Time.Local().Format("15:04:05.000000") + " IP 10.0.0.1.40001 > 10.0.0.2.9999: UDP, length 3 "
+	writeAll(t, s, []*event.Record{r})
+	r.Provenance = event.Provenance{Network: event.FromSock, Unknown: event.HopLimit}
+	r.Cut = event.CutNoPages
+	writeAll(t, s, []*event.Record{r})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if want := rest + "[skb]\n" + rest + "[ip=sock unknown=ttl cut=pages]\n"; out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
 func TestTextReaderGone(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewText(w, nil)
+	s, err := NewText(w, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +356,7 @@ func FuzzText(f *testing.F) {
 }
 
 func BenchmarkText(b *testing.B) {
-	s, err := NewText(io.Discard, []string{"ip_rcv@1", "icmp_rcv@1"})
+	s, err := NewText(io.Discard, []string{"ip_rcv@1", "icmp_rcv@1"}, false)
 	if err != nil {
 		b.Fatal(err)
 	}
