@@ -32,16 +32,23 @@ static __always_inline bool locate_data(const struct sk_buff *copy, struct place
 	return start >= 0 && start < copy->tail;
 }
 
-/* A driver has no header set in the skb before eth_type_trans, and nobody a
- * socket; unlike a message it has a device.
+/* A driver has no header set in the skb before eth_type_trans, nor have frames
+ * that a program sends past the stack. Unlike messages they have a device, and
+ * no socket or one of those that take frames.
  */
 static __always_inline bool is_fresh_frame(const struct hit *hit, const struct sk_buff *copy)
 {
-	struct where where;
+	const struct sock *sk = sock_of(hit);
+	__u16 family = AF_UNSPEC;
 	struct net_device *dev;
+	struct where where;
 
-	return !transport_header_is_set(copy) && !copy->protocol && !sock_of(hit) &&
-	       !read_member(&dev, hit->skb, dev) && is_device(dev, &where) && device_is_ethernet(dev);
+	if (transport_header_is_set(copy) || copy->protocol ||
+	    (sk && read_member(&family, sk, __sk_common.skc_family)))
+		return false;
+	if (family != AF_UNSPEC /* of tun */ && family != AF_PACKET && family != AF_XDP)
+		return false;
+	return !read_member(&dev, hit->skb, dev) && is_device(dev, &where) && device_is_ethernet(dev);
 }
 
 /* scope, locate, normalise: the headers of the packet are in the slot when it

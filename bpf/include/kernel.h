@@ -72,6 +72,9 @@ struct ns_common {
 
 struct netns_ipv4 {
 	__u8 sysctl_ip_default_ttl;
+	__u8 sysctl_tcp_timestamps;
+	__u8 sysctl_tcp_sack;
+	__u8 sysctl_tcp_window_scaling;
 };
 
 struct net {
@@ -217,7 +220,9 @@ struct inet_sock___atomic_id {
 };
 
 struct tcp_options_received {
+	__u16 dsack : 1;
 	__u16 rcv_wscale : 4;
+	__u8 num_sacks;
 };
 
 struct tcp_sock {
@@ -310,10 +315,11 @@ struct sk_buff___vlan_all {
 #define TCP_NEW_SYN_RECV 12
 
 /* include/linux/socket.h */
-#define AF_UNIX 1
+#define AF_UNSPEC 0
 #define AF_INET 2
 #define AF_INET6 10
-#define AF_NETLINK 16
+#define AF_PACKET 17
+#define AF_XDP 44
 
 /* include/uapi/linux/in.h */
 #define IPPROTO_IPIP 4

@@ -107,7 +107,7 @@ static __attribute__((noinline)) bool find_neighbour(const struct neighbour_key 
 		} else {
 			struct inet6_dev *in6;
 
-			if (read_member(&in6, dev, ip6_ptr) || read_member(&parms, in6, nd_parms))
+			if (!bpf_core_type_exists(struct inet6_dev) || read_member(&in6, dev, ip6_ptr) || read_member(&parms, in6, nd_parms))
 				return false;
 		}
 		if (read_member(&tbl, parms, tbl) || read_member(&table, tbl, nht) ||
@@ -163,8 +163,9 @@ static __always_inline void next_hop(struct neighbour_key *key, const struct dst
 		const struct rt6_info *rt = (const void *)dst;
 
 		key->ipv6 = true;
-		bpf_probe_read_kernel(key->words, 16,
-				      __builtin_preserve_access_index(&rt->rt6i_gateway));
+		if (bpf_core_type_exists(struct rt6_info))
+			bpf_probe_read_kernel(key->words, 16,
+					      __builtin_preserve_access_index(&rt->rt6i_gateway));
 		if (!(key->halves[0] | key->halves[1]))
 			__builtin_memcpy(key->words, network_header + 24, 16);
 	}

@@ -38,20 +38,20 @@ static __always_inline bool is_full_sock(const struct sock_common *common)
 }
 
 /* A copy of an IP socket, as far as it goes: as struct inet_sock if it is a
- * full one, else as struct sock_common. Returns its family, 0 if it cannot be
+ * full one, else as struct sock_common. Returns its family, -1 if it cannot be
  * read; of other families only the sock_common is copied.
  */
-static __always_inline __u16 copy_sock(__u8 *copy, const struct sock *sk)
+static __always_inline int copy_sock(__u8 *copy, const struct sock *sk)
 {
 	const struct sock_common *common = (const void *)copy;
 
 	if (bpf_probe_read_kernel(copy, bpf_core_type_size(struct sock_common), sk))
-		return 0;
+		return -1;
 	if (common->skc_family != AF_INET && common->skc_family != AF_INET6)
 		return common->skc_family;
 	if (is_full_sock(common) &&
 	    bpf_probe_read_kernel(copy, at_most(bpf_core_type_size(struct inet_sock), SOCK_MAX), sk))
-		return 0;
+		return -1;
 	return common->skc_family;
 }
 

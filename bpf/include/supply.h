@@ -61,7 +61,8 @@ static __always_inline __u8 ipv6_hop_limit(__s32 own, const struct dst_entry *ds
 		if (limit)
 			return limit;
 	}
-	if (read_member(&dev, dst, dev) || read_member(&in6, dev, ip6_ptr) ||
+	if (!bpf_core_type_exists(struct inet6_dev) || /* CONFIG_IPV6=n */
+	    read_member(&dev, dst, dev) || read_member(&in6, dev, ip6_ptr) ||
 	    read_member(&limit, in6, cnf.hop_limit))
 		return 0;
 	return limit;
@@ -137,7 +138,7 @@ static __always_inline void write_ipv6(struct slot *slot, const struct dst_entry
 	__u8 class = 0;
 	int i;
 
-	if (is_full_sock(common))
+	if (is_full_sock(common) && bpf_core_type_exists(struct ipv6_pinfo))
 		np = sk->pinet6;
 	if (np && !read_member(&label, np, flow_label) && !read_member(&class, np, tclass))
 		limit = BPF_CORE_READ_BITFIELD_PROBED(np, hop_limit);
@@ -162,16 +163,41 @@ static __always_inline void write_ipv6(struct slot *slot, const struct dst_entry
 		event->unknown |= UNKNOWN_NETWORK_DESTINATION;
 }
 
-/* The length of TCP's next header: __tcp_transmit_skb. The options of a SYN are
- * not known before, nor whether it reports gaps (SACK).
+/* tcp_syn_options, without options of MPTCP, MD5 and Fast Open: MSS, then
+ * timestamps, whose padding has room for SACK, or SACK alone, then window
+ * scaling.
  */
-static __always_inline __u32 tcp_header_length(const struct sock *sk, __u8 flags)
+static __always_inline __u32 syn_options_length(const struct net *net)
+{
+	__u64 timestamps = BPF_CORE_READ_BITFIELD_PROBED(net, ipv4.sysctl_tcp_timestamps);
+	__u64 sack = BPF_CORE_READ_BITFIELD_PROBED(net, ipv4.sysctl_tcp_sack);
+	__u64 scaling = BPF_CORE_READ_BITFIELD_PROBED(net, ipv4.sysctl_tcp_window_scaling);
+
+	return 4 + (timestamps ? 12 : sack ? 4 : 0) + (scaling ? 4 : 0);
+}
+
+/* The length of TCP's next header: tcp_established_options, which puts what is
+ * missing (SACK) behind what every segment has.
+ */
+static __always_inline __u32 tcp_header_length(const struct inet_sock *inet, const struct tcp_sock *tp,
+					       __u8 flags)
 {
 	__u16 length = TCP_HLEN;
+	__u32 blocks, room;
+	__u8 gaps = 0;
 
-	if (!(flags & TCP_SYN) && read_member(&length, (const struct tcp_sock *)sk, tcp_header_len))
-		length = TCP_HLEN;
-	return length < TCP_HLEN || length > TCP_HLEN_MAX ? TCP_HLEN : length & ~3;
+	if (flags & TCP_SYN)
+		return TCP_HLEN + syn_options_length(inet->sk.__sk_common.skc_net.net);
+	if (read_member(&length, tp, tcp_header_len) || length < TCP_HLEN || length > TCP_HLEN_MAX)
+		return TCP_HLEN;
+	length &= ~3;
+	read_member(&gaps, tp, rx_opt.num_sacks);
+	blocks = gaps + BPF_CORE_READ_BITFIELD_PROBED(tp, rx_opt.dsack);
+	room = TCP_HLEN_MAX - length;
+	if (!blocks || room < 4 + 8)
+		return length;
+	room = (room - 4) / 8;
+	return length + 4 + 8 * (blocks < room ? blocks : room);
 }
 
 /* __tcp_transmit_skb, from the part of the skb that is TCP's until then */
@@ -245,8 +271,8 @@ GLOBAL int netcap_supply(__u32 place, __u32 payload, __u32 at, __u32 n)
 	struct where where;
 	struct hit *hit;
 	__u16 protocol;
-	__u16 family;
 	bool ipv4;
+	int family;
 	__u8 *to;
 
 	if (!slot)
@@ -258,7 +284,7 @@ GLOBAL int netcap_supply(__u32 place, __u32 payload, __u32 at, __u32 n)
 	if (!sk)
 		return -(int)COUNT(lost_no_header);
 	family = copy_sock(slot->sock, sk);
-	if (!family)
+	if (family < 0)
 		return -(int)COUNT(lost_fault);
 	if (family != AF_INET && family != AF_INET6)
 		return -(int)COUNT(rejected_no_packet);
@@ -276,7 +302,8 @@ GLOBAL int netcap_supply(__u32 place, __u32 payload, __u32 at, __u32 n)
 
 			if (copy_front(slot->skb, hit->skb))
 				return -(int)COUNT(lost_fault);
-			transport = tcp_header_length(sk, BPF_CORE_READ_BITFIELD(cb, tcp_flags));
+			transport = tcp_header_length(inet, (const struct tcp_sock *)sk,
+						      BPF_CORE_READ_BITFIELD(cb, tcp_flags));
 			write_tcp(slot, sk, header, transport);
 			event->transport = FROM_CONTROL_BLOCK;
 		} else if (protocol == IPPROTO_UDP) {
@@ -363,7 +390,7 @@ static __always_inline void finish(struct slot *slot, __u8 *network_header)
 	sk = sock_of(&slot->hit);
 	if (sk) {
 		const struct inet_sock *inet = (const void *)slot->sock;
-		__u16 family = copy_sock(slot->sock, sk);
+		int family = copy_sock(slot->sock, sk);
 
 		if (family == AF_INET || family == AF_INET6) {
 			from = inet->inet_sport;
