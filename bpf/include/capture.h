@@ -96,7 +96,6 @@ static __always_inline __u32 normalise(struct slot *slot)
 	if (place.layer >= TRANSPORT) {
 		if (place.layer == PAYLOAD && is_fresh_frame(hit, copy)) {
 			place.layer = LINK;
-			event->link = FROM_GUESS;
 		} else {
 			int made = netcap_supply(hit->slot, place.layer == PAYLOAD, ETH_HLEN + tag,
 						 linear + copy->data_len);

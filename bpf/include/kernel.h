@@ -77,9 +77,18 @@ struct netns_ipv4 {
 	__u8 sysctl_tcp_window_scaling;
 };
 
+struct netns_sysctl_ipv6 {
+	__u8 auto_flowlabels;
+};
+
+struct netns_ipv6 {
+	struct netns_sysctl_ipv6 sysctl;
+};
+
 struct net {
 	struct ns_common ns;
 	struct netns_ipv4 ipv4;
+	struct netns_ipv6 ipv6;
 };
 
 typedef struct {
@@ -186,8 +195,8 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 	struct dst_entry *sk_dst_cache;
+	__u32 sk_txhash;
 	__u16 sk_protocol;
-	__u16 sk_type;
 };
 
 struct ipv6_pinfo {

@@ -122,6 +122,30 @@ static __always_inline void write_ipv4(struct slot *slot, const struct dst_entry
 		event->unknown |= UNKNOWN_NETWORK_DESTINATION;
 }
 
+/* ip6_make_flowlabel: the socket's own label, else one that is made of its hash.
+ * A socket may also have switched that off (IPV6_AUTOFLOWLABEL), which is
+ * why the latter counts as unknown.
+ */
+static __always_inline __be32 flow_label(struct event *event, const struct inet_sock *sk, __be32 own,
+					 __u8 protocol)
+{
+	const struct net *net = sk->sk.__sk_common.skc_net.net;
+	__u32 hash = 0;
+	__u8 made = 1;
+
+	own &= bpf_htonl(0xfffff);
+	if (own)
+		return own;
+	if (bpf_core_field_exists(net->ipv6.sysctl.auto_flowlabels))
+		read_member(&made, net, ipv6.sysctl.auto_flowlabels);
+	if (!made)
+		return 0;
+	event->unknown |= UNKNOWN_FLOW_LABEL;
+	if (protocol == IPPROTO_TCP && is_full_sock(&sk->sk.__sk_common))
+		hash = sk->sk.sk_txhash;
+	return (hash << 16 | hash >> 16) & bpf_htonl(0xfffff);
+}
+
 /* ip6_xmit */
 static __always_inline void write_ipv6(struct slot *slot, const struct dst_entry *dst, __u8 *to,
 				       __u8 protocol, __u32 payload)
@@ -144,10 +168,7 @@ static __always_inline void write_ipv6(struct slot *slot, const struct dst_entry
 		limit = BPF_CORE_READ_BITFIELD_PROBED(np, hop_limit);
 	else
 		event->unknown |= UNKNOWN_TRAFFIC_CLASS;
-	label &= bpf_htonl(0xfffff);
-	if (!label) /* made of a hash, unless switched off (ip6_make_flowlabel) */
-		event->unknown |= UNKNOWN_FLOW_LABEL;
-	words[0] = bpf_htonl(6 << 28 | class << 20) | label;
+	words[0] = bpf_htonl(6 << 28 | class << 20) | flow_label(event, sk, label, protocol);
 	*(__be16 *)(to + 4) = bpf_htons(payload > 0xffff ? 0 : payload);
 	to[6] = protocol;
 	to[7] = ipv6_hop_limit(limit, dst);

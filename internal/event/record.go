@@ -83,7 +83,7 @@ func (s Source) String() string {
 type Fields uint32
 
 // Fields that may be unknown in a header that netcap has supplied. They are
-// zero in the packet. The order is that of enum field in bpf/include/event.h.
+// zero in the packet, but for those that say otherwise. The order is that of enum field in bpf/include/event.h.
 const (
 	EthernetSource      Fields = 1 << iota
 	EthernetDestination        // the neighbour is not resolved, or its table is not known
@@ -92,7 +92,7 @@ const (
 	Identification // of IPv4, which is given last
 	HopLimit       // TTL of IPv4
 	TrafficClass   // TOS of IPv4
-	FlowLabel      // of IPv6
+	FlowLabel      // of IPv6: the one that is made by default
 	SourcePort
 	DestinationPort
 	AckNumber
