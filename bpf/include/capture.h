@@ -199,14 +199,13 @@ GLOBAL int netcap_submit(__u32 place)
 		event->checksum_start = f->front + copy->csum_start - f->start;
 		event->checksum_offset = copy->csum_offset;
 	}
-	/* GSO leaves checksums to the device, so that other linear ones are what
-	 * they are
-	 */
-	if (!f->pieces && (copy->data_len || event->flags & FLAG_PARTIAL)) {
+	/* GSO leaves checksums to the device, so that others need not be asked */
+	if (copy->data_len && !f->pieces)
 		read_pieces(slot);
-		if (w->verdict != COUNT(captured))
-			return w->verdict;
-	}
+	else if (!copy->data_len && event->flags & FLAG_PARTIAL)
+		read_gso(slot);
+	if (w->verdict != COUNT(captured))
+		return w->verdict;
 
 	linear = f->linear;
 	head = at_most(f->head, CHUNK);
@@ -221,6 +220,8 @@ GLOBAL int netcap_submit(__u32 place)
 			w->filled += rest;
 		}
 	} else {
+		if (!copy->data_len)
+			no_pieces(w);
 		if (!f->pieces) {
 			w->at = f->from + head;
 			w->left = linear - head;

@@ -216,34 +216,52 @@ static __always_inline void walk(struct slot *slot)
 		slot->walk.cut = CUT_PIECES;
 }
 
-/* Reads what the skb says of its pieces, and that it is several packets in one
- * (GSO).
- */
-static __always_inline void read_pieces(struct slot *slot)
+/* Reads that an skb is several packets in one (GSO). */
+static __always_inline void read_gso(struct slot *slot)
 {
 	const struct sk_buff *copy = (const void *)slot->skb;
-	const struct skb_shared_info *shared;
-	struct walk *w = &slot->walk;
+	const struct skb_shared_info *shared = (const void *)copy->head + copy->end;
+	struct event *event = &slot->event;
 
+	if (read_member(&event->gso_size, shared, gso_size)) {
+		slot->walk.verdict = COUNT(lost_fault);
+		return;
+	}
+	if (event->gso_size) {
+		read_member(&event->gso_segs, shared, gso_segs);
+		read_member(&event->gso_type, shared, gso_type);
+	}
+}
+
+static __always_inline void no_pieces(struct walk *w)
+{
 	w->left = 0;
 	w->frag = 0;
 	w->frags = 0;
 	w->list = 0;
 	w->nested = 0;
 	w->end = 0;
+}
+
+/* Reads what the skb says of its pieces, of which it has some, and of GSO. */
+static __always_inline void read_pieces(struct slot *slot)
+{
+	const struct sk_buff *copy = (const void *)slot->skb;
+	const struct skb_shared_info *shared;
+	struct walk *w = &slot->walk;
+
+	no_pieces(w);
 	w->shared = (__u64)copy->head + copy->end;
 	shared = read_shared(slot);
 	if (!shared) {
 		w->verdict = COUNT(lost_fault);
 		return;
 	}
+	w->frags = shared->nr_frags;
+	w->list = (__u64)shared->frag_list;
 	slot->event.gso_size = shared->gso_size;
 	slot->event.gso_segs = shared->gso_segs;
 	slot->event.gso_type = shared->gso_type;
-	if (copy->data_len) {
-		w->frags = shared->nr_frags;
-		w->list = (__u64)shared->frag_list;
-	}
 }
 
 #endif
