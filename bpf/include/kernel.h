@@ -219,6 +219,17 @@ struct inet_sock {
 	__u8 pmtudisc;
 };
 
+/* since v6.8 */
+struct inet_sock___flags {
+	unsigned long inet_flags;
+};
+
+/* before that */
+struct ipv6_pinfo___bits {
+	__u16 autoflowlabel : 1;
+	__u16 autoflowlabel_set : 1;
+};
+
 /* before v6.1 */
 struct inet_sock___short_id {
 	__u16 inet_id;
@@ -339,6 +350,10 @@ struct sk_buff___vlan_all {
 #define IP_PMTUDISC_WANT 1
 #define IP_PMTUDISC_DO 2
 #define IP_DF 0x4000
+
+/* include/net/inet_sock.h */
+#define INET_FLAGS_AUTOFLOWLABEL_SET 23
+#define INET_FLAGS_AUTOFLOWLABEL 24
 
 /* include/net/ip.h, include/uapi/linux/rtnetlink.h */
 #define RTAX_HOPLIMIT 10

@@ -122,27 +122,46 @@ static __always_inline void write_ipv4(struct slot *slot, const struct dst_entry
 		event->unknown |= UNKNOWN_NETWORK_DESTINATION;
 }
 
-/* ip6_make_flowlabel: the socket's own label, else one that is made of its hash.
- * A socket may also have switched that off (IPV6_AUTOFLOWLABEL), which is
- * why the latter counts as unknown.
+/* ip6_autoflowlabel: what the socket has chosen (IPV6_AUTOFLOWLABEL), else what
+ * the netns has (Documentation/networking/ip-sysctl.rst, auto_flowlabels).
  */
-static __always_inline __be32 flow_label(struct event *event, const struct inet_sock *sk, __be32 own,
-					 __u8 protocol)
+static __always_inline bool makes_flow_label(const struct inet_sock *sk, const struct ipv6_pinfo *np)
 {
+	const struct inet_sock___flags *flags = (const void *)sk;
+	const struct ipv6_pinfo___bits *bits = (const void *)np;
 	const struct net *net = sk->sk.__sk_common.skc_net.net;
+	bool chosen = false, choice = false;
+	__u8 sysctl = 1;
+
+	if (bpf_core_field_exists(flags->inet_flags)) {
+		chosen = flags->inet_flags >> INET_FLAGS_AUTOFLOWLABEL_SET & 1;
+		choice = flags->inet_flags >> INET_FLAGS_AUTOFLOWLABEL & 1;
+	} else if (np && bpf_core_field_exists(bits->autoflowlabel)) {
+		chosen = BPF_CORE_READ_BITFIELD_PROBED(bits, autoflowlabel_set);
+		choice = BPF_CORE_READ_BITFIELD_PROBED(bits, autoflowlabel);
+	}
+	if (bpf_core_field_exists(net->ipv6.sysctl.auto_flowlabels))
+		read_member(&sysctl, net, ipv6.sysctl.auto_flowlabels);
+	if (sysctl == 0 || sysctl == 3) /* never, always */
+		return sysctl;
+	return chosen ? choice : sysctl == 1;
+}
+
+/* ip6_make_flowlabel: the socket's own label, else one that is made of the hash
+ * of the packet, which with TCP is that of the socket.
+ */
+static __always_inline __be32 flow_label(struct event *event, const struct inet_sock *sk,
+					 const struct ipv6_pinfo *np, __be32 own, __u8 protocol)
+{
 	__u32 hash = 0;
-	__u8 made = 1;
 
 	own &= bpf_htonl(0xfffff);
-	if (own)
+	if (own || !is_full_sock(&sk->sk.__sk_common) || !makes_flow_label(sk, np))
 		return own;
-	if (bpf_core_field_exists(net->ipv6.sysctl.auto_flowlabels))
-		read_member(&made, net, ipv6.sysctl.auto_flowlabels);
-	if (!made)
-		return 0;
-	event->unknown |= UNKNOWN_FLOW_LABEL;
-	if (protocol == IPPROTO_TCP && is_full_sock(&sk->sk.__sk_common))
+	if (protocol == IPPROTO_TCP)
 		hash = sk->sk.sk_txhash;
+	if (!hash)
+		event->unknown |= UNKNOWN_FLOW_LABEL;
 	return (hash << 16 | hash >> 16) & bpf_htonl(0xfffff);
 }
 
@@ -167,8 +186,8 @@ static __always_inline void write_ipv6(struct slot *slot, const struct dst_entry
 	if (np && !read_member(&label, np, flow_label) && !read_member(&class, np, tclass))
 		limit = BPF_CORE_READ_BITFIELD_PROBED(np, hop_limit);
 	else
-		event->unknown |= UNKNOWN_TRAFFIC_CLASS;
-	words[0] = bpf_htonl(6 << 28 | class << 20) | flow_label(event, sk, label, protocol);
+		event->unknown |= UNKNOWN_TRAFFIC_CLASS | UNKNOWN_FLOW_LABEL;
+	words[0] = bpf_htonl(6 << 28 | class << 20) | flow_label(event, sk, np, label, protocol);
 	*(__be16 *)(to + 4) = bpf_htons(payload > 0xffff ? 0 : payload);
 	to[6] = protocol;
 	to[7] = ipv6_hop_limit(limit, dst);

@@ -92,7 +92,7 @@ const (
 	Identification // of IPv4, which is given last
 	HopLimit       // TTL of IPv4
 	TrafficClass   // TOS of IPv4
-	FlowLabel      // of IPv6: the one that is made by default
+	FlowLabel      // of IPv6
 	SourcePort
 	DestinationPort
 	AckNumber
