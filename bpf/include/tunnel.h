@@ -3,7 +3,7 @@
 #define NETCAP_TUNNEL_H
 
 #include "filter.h"
-#include "maps.h"
+#include "link.h"
 
 /* The packet inside of a tunnel, found by the bytes alone: what the skb knows of
  * it (inner_network_header) is set after the packet has entered the tunnel, and
@@ -106,13 +106,26 @@ static __always_inline struct inner in_gre(const __u8 *packet, __u32 end, __u32 
 	return inside(packet, end, at, type);
 }
 
-static __always_inline __u64 find_inner(const __u8 *packet, __u32 end)
+#define INNER_HAS_LINK INNER_MAX
+
+/* Where the packet inside begins, with INNER_HAS_LINK if it has an Ethernet
+ * header; 0 if there is none.
+ */
+GLOBAL int netcap_find_inner(__u32 place)
 {
-	__u32 type = load16(packet, end, 12);
-	__u32 at = ETH_HLEN;
+	struct slot *slot = slot_at(place);
 	struct inner in = {};
+	__u32 at = ETH_HLEN;
+	const __u8 *packet;
+	__u32 end, type;
 	__u32 protocol;
 	int i;
+
+	if (!slot)
+		return 0;
+	packet = slot->packet;
+	end = slot->walk.filled;
+	type = load16(packet, end, 12);
 
 	for (i = 0; i < 6; i++) {
 		if (type == ETH_P_8021Q || type == ETH_P_8021AD || type == ETH_P_QINQ1) {
@@ -172,36 +185,34 @@ static __always_inline __u64 find_inner(const __u8 *packet, __u32 end)
 		in = in_udp(packet, end, at);
 	if (in.at >= end || in.at >= INNER_MAX)
 		return 0;
-	return in.at | (__u64)in.link << 32;
+	return in.at | (in.link ? INNER_HAS_LINK : 0);
 }
 
-/* Runs the inner filter. One that has no Ethernet header gets one for the time,
- * over the bytes in front of it.
+/* Runs the inner filter. A packet that has no Ethernet header gets one for the
+ * time, over the bytes in front of it.
  */
 static __always_inline bool inner_matches(struct slot *slot)
 {
-	__u32 end = slot->walk.filled & (2 * CHUNK - 1), whole = slot->frame.whole;
-	__u64 found = find_inner(slot->packet, end);
+	__u64 end = slot->walk.filled & (2 * CHUNK - 1);
+	__u32 found = netcap_find_inner(slot->hit.slot);
 	__u64 at = found & (INNER_MAX - 1);
-	__u8 *data;
+	bool link = found & INNER_HAS_LINK;
 	bool matches;
+	__u8 *data;
 
-	if (!found)
-		return false;
-	if (found >> 32) {
-		data = slot->packet + at;
-		return netcap_inner_filter(data, slot->packet + end, whole - at);
+	if (!link) {
+		if (at < ETH_HLEN)
+			return false;
+		at -= ETH_HLEN;
 	}
-	if (at < ETH_HLEN)
-		return false;
-	at -= ETH_HLEN;
 	data = slot->packet + at;
-	__builtin_memcpy(slot->saved, data, ETH_HLEN);
-	__builtin_memset(data, 0, 12);
-	*(__be16 *)(data + 12) = data[ETH_HLEN] >> 4 == 4 ? bpf_htons(ETH_P_IP) :
-							    bpf_htons(ETH_P_IPV6);
-	matches = netcap_inner_filter(data, slot->packet + end, whole - at);
-	__builtin_memcpy(data, slot->saved, ETH_HLEN);
+	if (!link) {
+		__builtin_memcpy(slot->saved, data, ETH_HLEN);
+		write_link_header(data, ethernet_type(0, true, data[ETH_HLEN]));
+	}
+	matches = netcap_inner_filter(data, slot->packet + end, slot->frame.whole - at);
+	if (!link)
+		__builtin_memcpy(data, slot->saved, ETH_HLEN);
 	return matches;
 }
 

@@ -29,8 +29,9 @@ const (
 	walkBounded = "netcap_walk_bounded"
 	walkStep    = "walk_step"
 
-	// layersMatch calls innerStub.
+	// layersMatch calls innerStub with what findInner has found.
 	layersMatch = "netcap_layers_match"
+	findInner   = "netcap_find_inner"
 
 	// probeSection holds the constants of one probe, see
 	// bpf/include/config.h.
@@ -100,7 +101,7 @@ func Build(p *plan.Plan, bodies Bodies, cpus int) (*ebpf.CollectionSpec, error) 
 			unused = []string{walkLoop, walkStep}
 		}
 		if p.InnerMode == plan.OuterOnly {
-			unused = append(unused, layersMatch, innerStub)
+			unused = append(unused, layersMatch, findInner, innerStub)
 		}
 		if err := drop(program, unused...); err != nil {
 			return nil, err
