@@ -36,7 +36,6 @@ func TestFilterBackends(t *testing.T) {
 	p.openUDP(t, "udp6", left6, right6, 9000).send([]byte("netcap"))
 
 	onDevice := tap.stop()
-	cut := 0
 	for i, n := range all {
 		expression, backend := expressions[i/2], commands[i].words[7]
 		o := n.interrupt()
@@ -52,10 +51,5 @@ func TestFilterBackends(t *testing.T) {
 			t.Errorf("%q by %s: %d packets, tcpdump finds %d", expression, backend, len(got), len(want))
 		}
 		wholeFrames(t, expression+" by "+backend, got, want)
-		cut += len(keep(got, func(f frame) bool { return len(f.data) < f.length && f.length > 1000 }))
-	}
-	// "greater" sees the length of the whole packet.
-	if cut == 0 {
-		t.Error("no packet was longer than what is captured of it")
 	}
 }

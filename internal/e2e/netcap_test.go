@@ -91,6 +91,7 @@ type counts struct {
 	probe                          string
 	hits, captured, rejected, lost uint64
 	causes                         map[string]uint64
+	noDevice, cut                  uint64 // of hits, and of captured
 }
 
 // probe returns the counts of a probe by its text.
@@ -148,7 +149,8 @@ func (n netcap) wait(code int) outcome {
 var (
 	writtenLine = regexp.MustCompile(`^(\d+) packets? captured$`)
 	lateLine    = regexp.MustCompile(`^(\d+) packets? more matched and came after the end of the output$`)
-	countsLine  = regexp.MustCompile(`^(\S+): (\d+) hits? = (\d+) captured \+ (\d+) rejected(?: \(([^()]*)\))? \+ (\d+) lost(?: \(([^()]*)\))?(.*)$`)
+	countsLine  = regexp.MustCompile(`^(\S+): (\d+) hits? = (\d+) captured \+ (\d+) rejected(?: \(([^()]*)\))? \+ (\d+) lost(?: \(([^()]*)\))?((?:; \d+ without a device)?(?:; \d+ cut \([^()]*\))?)(.*)$`)
+	remarkText  = regexp.MustCompile(`; (\d+) (without a device|cut)`)
 	causeText   = regexp.MustCompile(`^(\d+) (.+)$`)
 )
 
@@ -174,7 +176,10 @@ func (o *outcome) read(n netcap, text string) {
 			probe: m[1], hits: number(n.t, m[2]), captured: number(n.t, m[3]), rejected: number(n.t, m[4]), lost: number(n.t, m[6]),
 			causes: make(map[string]uint64),
 		}
-		if m[8] != "" {
+		for _, r := range remarkText.FindAllStringSubmatch(m[8], -1) {
+			*map[string]*uint64{"without a device": &c.noDevice, "cut": &c.cut}[r[2]] = number(n.t, r[1])
+		}
+		if m[9] != "" || c.noDevice > c.hits || c.cut > c.captured {
 			n.fatal("%s", line)
 		}
 		if c.hits != c.captured+c.rejected+c.lost {

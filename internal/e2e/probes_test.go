@@ -71,20 +71,23 @@ func TestScope(t *testing.T) {
 	tap := p.watch(t, p.right)
 	// By ip netns exec, which also gives the program another /sys.
 	n := netcap{command{words: []string{"ip", "netns", "exec", p.right.name, program, "skb",
-		"-f", "ip_rcv@1,tcp_v4_do_rcv@2", "-i", "eth0", "-w", "-"}}.start(t)}
+		"-f", "ip_rcv@1,tcp_v4_do_rcv@2", "-i", "eth0", "-t", "-nn -q -e -tt --nano -xx"}}.start(t)}
 	n.ready()
 	p.talk(t, 9000, false, 5)
 	onDevice := tap.stop()
 	o := n.interrupt()
 
-	wholeFrames(t, "-i eth0", framesOf(t, []byte(o.out)), keep(onDevice, received, isIPv4))
+	at := hexFrames(t, o.out)
+	wholeFrames(t, "-i eth0", at["ip_rcv"], keep(onDevice, received, isIPv4))
+	// skb->dev is NULL at tcp_v4_do_rcv: the socket's network namespace and the
+	// device that it came in by tell.
+	wholeFrames(t, "-i eth0", keep(at["tcp_v4_do_rcv"], frame.hasPayload), keep(onDevice, received, isIPv4, frame.hasPayload))
 	rcv := o.probe(t, "ip_rcv@1")
 	if other := rcv.causes["not on eth0"]; other < uint64(len(keep(onDevice, sent, isIPv4))) || rcv.rejected != other {
 		t.Errorf("counts %+v: all that the right host sends is received by the left one", rcv)
 	}
-	// skb->dev is NULL there: nobody knows the device any more.
-	if c := o.probe(t, "tcp_v4_do_rcv@2"); c.hits == 0 || c.causes["had no device"] != c.hits {
-		t.Errorf("counts %+v: no skb has a device at tcp_v4_do_rcv", c)
+	if c := o.probe(t, "tcp_v4_do_rcv@2"); c.noDevice != 0 || c.causes["not on eth0"] == 0 {
+		t.Errorf("counts %+v: the device is known at tcp_v4_do_rcv", c)
 	}
 }
 
