@@ -124,24 +124,26 @@ func numbered(from, to int) []byte {
 // stream at the place that its sequence number says.
 func ownBytes(t *testing.T, frames []frame) {
 	t.Helper()
-	// The numbers of the first byte of each direction: in the handshake, which
-	// comes first, or at the start of a run with a small ring, with the first
-	// packet that is there.
-	first := make(map[int]uint32)
+	// The numbers of the first byte of each direction are in the handshake, which
+	// comes before the ring is full.
+	// The kernel may free packets of an earlier connection only now
+	// (skb_attempt_defer_free): that one has had other ports.
+	first := make(map[[2]int]uint32)
 	checked := 0
 	for _, f := range frames {
 		if !f.is4(protoTCP) {
 			continue
 		}
 		l := layoutOf(f.data)
-		from, _ := f.ports()
+		from, to := f.ports()
+		way := [2]int{from, to}
 		sequence := binary.BigEndian.Uint32(f.data[l.transport+4:])
 		if f.flags()&2 != 0 {
-			first[from] = sequence + 1
+			first[way] = sequence + 1
 			continue
 		}
 		payload := f.data[l.payload:]
-		begin, ok := first[from]
+		begin, ok := first[way]
 		if !ok || len(payload) == 0 {
 			continue
 		}

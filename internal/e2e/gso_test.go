@@ -35,7 +35,9 @@ func TestNonLinear(t *testing.T) {
 		}
 	}
 	all := startAll(t, commands...)
-	p.talk(t, 9000, false, 5, 100, 20000, 200000)
+	// The last ones are large enough for TCP to find that large packets pay off,
+	// on a slow machine as well (tcp_tso_autosize).
+	p.talk(t, 9000, false, 5, 100, 20000, 200000, 1500000)
 	datagram := bytes.Repeat([]byte("netcap--"), 8189)[:65507]
 	p.openUDP(t, "udp4", left4, right4, 9000).send(datagram, datagram[:3000])
 
