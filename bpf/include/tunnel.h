@@ -83,6 +83,8 @@ static __always_inline struct inner in_udp(const __u8 *packet, __u32 end, __u32 
 	if (port == GENEVE_PORT) {
 		__u32 options = (load8(packet, end, at + 8) & 0x3f) * 4;
 
+		if (load8(packet, end, at + 8) >> 6) /* another version */
+			return in;
 		return inside(packet, end, at + 16 + options, load16(packet, end, at + 10));
 	}
 	return in;
@@ -154,7 +156,10 @@ GLOBAL int netcap_find_inner(__u32 place)
 		if (load16(packet, end, at + 6) & 0x1fff)
 			return 0; /* not the first fragment */
 		protocol = load8(packet, end, at + 9);
-		at += (load8(packet, end, at) & 15) * 4;
+		i = load8(packet, end, at) & 15;
+		if (i < 5)
+			return 0;
+		at += i * 4;
 	} else if (type == ETH_P_IPV6) {
 		protocol = load8(packet, end, at + 6);
 		at += 40;
