@@ -120,11 +120,15 @@ static __always_inline long send(struct slot *slot, __u64 filled)
 /* One step of the walk: copies what there is of a piece, as far as it is
  * wanted and there is room. Returns 1 when there is nothing left to do.
  */
-static __always_inline long step(struct slot *slot)
+GLOBAL int netcap_step(__u32 place)
 {
-	struct walk *w = &slot->walk;
+	struct slot *slot = slot_at(place);
 	__u64 filled, n;
+	struct walk *w;
 
+	if (!slot)
+		return 1;
+	w = &slot->walk;
 	if (!w->want)
 		return 1;
 	if (w->filled >= CHUNK) {
@@ -164,52 +168,24 @@ static __always_inline long step(struct slot *slot)
 	return 0;
 }
 
-/* The walk, in two forms of which Go keeps one (internal/prog): by bpf_loop,
- * whose body the verifier looks at once (v5.17, commit e6f2dd0f8067), or in a
- * loop that the verifier follows to its end and that therefore ends early.
- *
- * 80 steps are a datagram of 64 KiB in fragments of 1,000 bytes. A packet of
- * 512 KiB (BIG TCP) in pieces of one segment takes 400.
+/* A packet of 512 KiB (BIG TCP) in pieces of one segment each takes 400 steps.
+ * The verifier follows the loop to its end, but not into the step.
  */
-#define STEPS_BOUNDED 80
-#define STEPS_LOOP 4096
+#define STEPS 512
 
-struct walk_context {
-	struct slot *slot;
-};
-
-static long walk_step(__u32 index, struct walk_context *context)
+GLOBAL int netcap_walk(__u32 place)
 {
-	(void)index;
-	return step(context->slot);
-}
+	int i;
 
-GLOBAL int netcap_walk_loop(__u32 place)
-{
-	struct walk_context context = { .slot = slot_at(place) };
-
-	if (!context.slot)
-		return 0;
-	return bpf_loop(STEPS_LOOP, walk_step, &context, 0);
-}
-
-GLOBAL int netcap_walk_bounded(__u32 place)
-{
-	struct slot *slot = slot_at(place);
-	__u32 i;
-
-	if (!slot)
-		return 0;
-	for (i = 0; i < STEPS_BOUNDED; i++)
-		if (step(slot))
+	for (i = 0; i < STEPS; i++)
+		if (netcap_step(place))
 			break;
 	return i;
 }
 
 static __always_inline void walk(struct slot *slot)
 {
-	netcap_walk_loop(slot->hit.slot);
-	netcap_walk_bounded(slot->hit.slot);
+	netcap_walk(slot->hit.slot);
 	/* not ended by itself: more pieces than steps */
 	if (slot->walk.want && !slot->walk.end && !slot->walk.cut &&
 	    slot->walk.verdict == COUNT(captured) && (slot->walk.flush || slot->walk.filled < CHUNK))

@@ -12,9 +12,7 @@ import (
 	"syscall"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,12 +54,6 @@ func (s *System) Arch() string { return runtime.GOARCH }
 // CPUs returns the number of possible CPUs, which is the number of values in a
 // per-CPU map and may exceed that of the CPUs online.
 func (s *System) CPUs() (int, error) { return ebpf.PossibleCPU() }
-
-// HasLoop tells whether programs can call bpf_loop (v5.17), by loading one that
-// does. Whoever may not load programs is told that they cannot.
-func (s *System) HasLoop() bool {
-	return features.HaveProgramHelper(ebpf.Kprobe, asm.FnLoop) == nil
-}
 
 // Ifindex returns the index of an interface of the network namespace of the
 // calling thread. The error wraps [fs.ErrNotExist] if there is none of that

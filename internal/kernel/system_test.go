@@ -59,17 +59,6 @@ func TestFunction(t *testing.T) {
 	}
 }
 
-func TestHasLoop(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("loading programs takes root")
-	}
-	s := New()
-	_, v := s.release()
-	if has := s.HasLoop(); has != v.atLeast(5, 17) {
-		t.Errorf("bpf_loop exists from 5.17 on, on this kernel: %v", has)
-	}
-}
-
 func TestTracepoint(t *testing.T) {
 	s := New()
 	requireBTF(t, s)

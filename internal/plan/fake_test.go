@@ -39,7 +39,6 @@ type kernel struct {
 	btfError    error
 	tracefs     error
 	pages       error
-	loop        bool
 	slow        int // calls that a request without a fault must not make
 }
 
@@ -133,8 +132,6 @@ func (k *kernel) Interfaces() ([]string, error) {
 }
 
 func (k *kernel) Netns() (uint64, error) { return 4026531840, nil }
-
-func (k *kernel) HasLoop() bool { return k.loop }
 
 func (k *kernel) PageLayout() (direct, pageMap uint64, shift int, err error) {
 	if k.pages != nil {

@@ -39,9 +39,6 @@ type Plan struct {
 	// Pages says where the kernel maps pages, the zero value if that could not
 	// be found out: page fragments cannot be read then.
 	Pages Pages
-	// Loops tells that the kernel has bpf_loop (v5.17), so that a packet may be
-	// in any number of pieces.
-	Loops bool
 	// Snaplen is the largest number of bytes to capture of a packet.
 	Snaplen int
 	// BufferSize is the size of the ring buffer in bytes, a power of two and a

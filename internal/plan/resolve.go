@@ -52,7 +52,6 @@ func Resolve(req Request, sys System) (*Plan, error) {
 	if err := p.resolveProbes(items, sys); err != nil {
 		return nil, err
 	}
-	p.Loops = sys.HasLoop()
 	p.resolvePages(sys)
 	return p, nil
 }

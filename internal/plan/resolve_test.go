@@ -307,16 +307,12 @@ func TestResolvePages(t *testing.T) {
 	if want := (Pages{0xffff888000000000, 0xffffea0000000000, 12}); p.Pages != want || p.Notices != nil {
 		t.Errorf("got %+v, notices %q", p.Pages, p.Notices)
 	}
-	if p.Loops {
-		t.Error("loops without the helper")
-	}
-	k.loop = true
 	k.pages = errors.New("there is no /proc/kcore")
 	if p, err = Resolve(request, k); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"page fragments cannot be read and are cut: there is no /proc/kcore"}; p.Pages != (Pages{}) || !p.Loops || !slices.Equal(p.Notices, want) {
-		t.Errorf("got %+v, loops %v, notices %q", p.Pages, p.Loops, p.Notices)
+	if want := []string{"page fragments cannot be read and are cut: there is no /proc/kcore"}; p.Pages != (Pages{}) || !slices.Equal(p.Notices, want) {
+		t.Errorf("got %+v, notices %q", p.Pages, p.Notices)
 	}
 }
 

@@ -27,8 +27,6 @@ type System interface {
 	Ifindex(name string) (uint32, error)
 	// Netns returns the inode number of this network namespace.
 	Netns() (uint64, error)
-	// HasLoop tells whether programs can call bpf_loop.
-	HasLoop() bool
 	// PageLayout returns what [Pages] consists of, in its order.
 	PageLayout() (direct, pageMap uint64, shift int, err error)
 	// LookPath finds a program, like [exec.LookPath].

@@ -23,12 +23,6 @@ const (
 	filterStub = "netcap_filter"
 	innerStub  = "netcap_inner_filter"
 
-	// walkLoop and walkBounded are two forms of one function, see
-	// bpf/include/walk.h; walkStep is the body of the former.
-	walkLoop    = "netcap_walk_loop"
-	walkBounded = "netcap_walk_bounded"
-	walkStep    = "walk_step"
-
 	// layersMatch calls innerStub with what findInner has found.
 	layersMatch = "netcap_layers_match"
 	findInner   = "netcap_find_inner"
@@ -96,15 +90,10 @@ func Build(p *plan.Plan, bodies Bodies, cpus int) (*ebpf.CollectionSpec, error) 
 				return nil, err
 			}
 		}
-		unused := []string{walkBounded}
-		if !p.Loops {
-			unused = []string{walkLoop, walkStep}
-		}
 		if p.InnerMode == plan.OuterOnly {
-			unused = append(unused, layersMatch, findInner, innerStub)
-		}
-		if err := drop(program, unused...); err != nil {
-			return nil, err
+			if err := drop(program, layersMatch, findInner, innerStub); err != nil {
+				return nil, err
+			}
 		}
 		if err := setProbeConstants(spec, program, i, probe); err != nil {
 			return nil, err

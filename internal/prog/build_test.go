@@ -31,32 +31,30 @@ func TestFunctions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mode := range []plan.InnerMode{plan.OuterOnly, plan.BothMatch, plan.EitherMatches} {
-		for _, loops := range []bool{false, true} {
-			t.Run(fmt.Sprintf("inner mode %d, loops %v", mode, loops), func(t *testing.T) {
-				p := &plan.Plan{
-					Probes: []plan.Probe{
-						{Text: "icmp_rcv@1", Kind: plan.Kprobe, Symbol: "icmp_rcv", Sock: -1},
-						{Text: "tracepoint:skb:kfree_skb", Kind: plan.Tracepoint, Symbol: "kfree_skb", Sock: 3},
-					},
-					Filter: f, InnerMode: mode, VXLANPorts: []uint16{4789}, Snaplen: plan.MaxSnaplen,
-					BufferSize: plan.DefaultBufferSize, Loops: loops,
-				}
-				bodies := Bodies{Filter: body}
-				if mode != plan.OuterOnly {
-					p.Inner, bodies.Inner = f, body
-				}
-				spec, err := Build(p, bodies, 2)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(spec.Programs) != len(p.Probes) {
-					t.Fatalf("%d programs for %d probes", len(spec.Programs), len(p.Probes))
-				}
-				for _, program := range spec.Programs {
-					checkFunctions(t, program)
-				}
-			})
-		}
+		t.Run(fmt.Sprintf("inner mode %d", mode), func(t *testing.T) {
+			p := &plan.Plan{
+				Probes: []plan.Probe{
+					{Text: "icmp_rcv@1", Kind: plan.Kprobe, Symbol: "icmp_rcv", Sock: -1},
+					{Text: "tracepoint:skb:kfree_skb", Kind: plan.Tracepoint, Symbol: "kfree_skb", Sock: 3},
+				},
+				Filter: f, InnerMode: mode, VXLANPorts: []uint16{4789}, Snaplen: plan.MaxSnaplen,
+				BufferSize: plan.DefaultBufferSize,
+			}
+			bodies := Bodies{Filter: body}
+			if mode != plan.OuterOnly {
+				p.Inner, bodies.Inner = f, body
+			}
+			spec, err := Build(p, bodies, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(spec.Programs) != len(p.Probes) {
+				t.Fatalf("%d programs for %d probes", len(spec.Programs), len(p.Probes))
+			}
+			for _, program := range spec.Programs {
+				checkFunctions(t, program)
+			}
+		})
 	}
 }
 
