@@ -67,9 +67,7 @@ static __always_inline __u32 normalise(struct slot *slot)
 	__u8 *to;
 
 	verdict = in_scope(hit);
-	if (verdict == COUNT(no_device))
-		note(hit, verdict);
-	else if (verdict != COUNT(captured))
+	if (verdict != COUNT(captured) && verdict != COUNT(no_device))
 		return verdict;
 	if (copy_skb(slot->skb, hit->skb))
 		return COUNT(lost_fault);
@@ -92,7 +90,9 @@ static __always_inline __u32 normalise(struct slot *slot)
 
 	/* the headers that netcap makes, from the inside out */
 	front = tag;
-	*(__u32 *)&f->payload = 0; /* and pieces, addresses */
+	*(__u32 *)&f->payload = 0; /* and pieces, addresses, no_device */
+	if (verdict == COUNT(no_device))
+		f->no_device = 1;
 	if (place.layer >= TRANSPORT) {
 		if (place.layer == PAYLOAD && is_fresh_frame(hit, copy)) {
 			place.layer = LINK;
@@ -145,11 +145,13 @@ static __always_inline __u32 normalise(struct slot *slot)
 		}
 	} else {
 		__u8 *network_header = slot->packet + ETH_HLEN + (tag & 4);
+		__be16 type = ethernet_type(place.layer < TRANSPORT ? copy->protocol : 0,
+					    place.layer == OUTER, network_header[0]);
 
+		if (!type)
+			return COUNT(lost_no_header);
 		event->link = FROM_GUESS;
-		write_link_header(slot->packet,
-				  ethernet_type(place.layer < TRANSPORT ? copy->protocol : 0,
-						place.layer == OUTER, network_header[0]));
+		write_link_header(slot->packet, type);
 		if (place.layer == UNFINISHED || place.layer == OUTER)
 			finish(slot, network_header);
 		f->addresses = place.layer != NETWORK;
@@ -184,6 +186,8 @@ GLOBAL int netcap_submit(__u32 place)
 	event = &slot->event;
 	f = &slot->frame;
 	w = &slot->walk;
+	if (is_message(hit))
+		return COUNT(rejected_no_packet);
 	if (!filter_reads_addresses && f->addresses)
 		netcap_addresses(place, ETH_HLEN + f->tag);
 	event->mono = bpf_ktime_get_ns();
@@ -235,12 +239,15 @@ GLOBAL int netcap_submit(__u32 place)
 		if (w->verdict != COUNT(captured))
 			return w->verdict;
 		event->flags &= ~FLAG_MORE;
-		event->cut = w->cut;
+		if (w->want)
+			event->cut = w->cut;
 	}
 	if (send(slot, event->flags & FLAG_NEXT ? w->filled : smaller(w->filled, snaplen)))
 		return COUNT(lost_ring);
 	if (event->cut)
 		note(hit, COUNT(cut));
+	if (f->no_device)
+		note(hit, COUNT(no_device));
 	return COUNT(captured);
 }
 

@@ -94,7 +94,7 @@ struct counts {
 	__u64 lost_no_header;	   /* neither a header nor a socket in the skb */
 	__u64 lost_nonsense;	   /* lengths that no packet has: not an skb any more */
 	__u64 lost_offset;	   /* --skb-data-offset points out of the buffer */
-	__u64 no_device;	   /* of all: kept although -i was given */
+	__u64 no_device;	   /* of captured: nobody knows the device, and -i was given */
 	__u64 cut;		   /* of captured: bytes are missing (enum cut) */
 };
 

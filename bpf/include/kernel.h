@@ -167,6 +167,7 @@ struct dst_entry {
 
 struct rtable {
 	struct dst_entry dst;
+	__u16 rt_type;
 	__u8 rt_gw_family;
 	__be32 rt_gw4;
 	struct in6_addr rt_gw6;
@@ -336,6 +337,11 @@ struct sk_buff___vlan_all {
 
 /* include/linux/socket.h */
 #define AF_UNSPEC 0
+#define AF_UNIX 1
+#define AF_KEY 15
+#define AF_NETLINK 16
+#define AF_BLUETOOTH 31
+#define AF_VSOCK 40
 #define AF_INET 2
 #define AF_INET6 10
 #define AF_PACKET 17
@@ -357,6 +363,7 @@ struct sk_buff___vlan_all {
 
 /* include/net/ip.h, include/uapi/linux/rtnetlink.h */
 #define RTAX_HOPLIMIT 10
+#define RTN_BROADCAST 3
 #define DST_METRICS_FLAGS 3UL
 
 /* include/net/neighbour.h: all states in which ha is valid */

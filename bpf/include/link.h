@@ -171,6 +171,39 @@ static __always_inline void next_hop(struct neighbour_key *key, const struct dst
 	}
 }
 
+/* The link addresses that follow from the destination: ip_eth_mc_map,
+ * ipv6_eth_mc_map, arp_constructor.
+ */
+static __always_inline bool is_for_many(const struct neighbour_key *key, const struct dst_entry *dst,
+					__u8 *address)
+{
+	const __u8 *to = (const void *)key->words;
+	__u16 type = 0;
+
+	if (key->ipv6) {
+		if (to[0] != 0xff)
+			return false;
+		*(__u16 *)address = 0x3333;
+		*(__u16 *)(address + 2) = key->words[3];
+		*(__u16 *)(address + 4) = key->words[3] >> 16;
+		return true;
+	}
+	read_member(&type, (const struct rtable *)dst, rt_type);
+	if (type == RTN_BROADCAST || key->words[0] == 0xffffffff) {
+		__builtin_memset(address, 0xff, 6);
+		return true;
+	}
+	if ((to[0] & 0xf0) != 0xe0)
+		return false;
+	address[0] = 0x01;
+	address[1] = 0x00;
+	address[2] = 0x5e;
+	address[3] = to[1] & 0x7f;
+	address[4] = to[2];
+	address[5] = to[3];
+	return true;
+}
+
 /* Fills in the addresses of a supplied Ethernet header, of a packet that is on
  * its way out; its IP header is at. Devices without a link header have none.
  */
@@ -200,7 +233,7 @@ GLOBAL int netcap_addresses(__u32 place, __u32 at)
 	if (!read_member(&own, key.dev, dev_addr) && !bpf_probe_read_kernel(slot->packet + 6, 6, own))
 		event->unknown &= ~UNKNOWN_ETHERNET_SOURCE;
 	next_hop(&key, dst, slot->packet + (at & 0xff));
-	if (find_neighbour(&key, slot->packet))
+	if (is_for_many(&key, dst, slot->packet) || find_neighbour(&key, slot->packet))
 		event->unknown &= ~UNKNOWN_ETHERNET_DESTINATION;
 	return 0;
 }

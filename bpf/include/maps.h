@@ -63,7 +63,7 @@ struct frame {
 	__u8 payload;	/* the transport header is netcap's */
 	__u8 pieces;	/* the walk through the pieces has begun */
 	__u8 addresses; /* the addresses of the Ethernet header are to be found */
-	__u8 unused;
+	__u8 no_device; /* nobody knows its device, and one is asked for */
 };
 
 /* Where one hit is worked on. */

@@ -100,7 +100,8 @@ static __always_inline long copy_front(__u8 *copy, const struct sk_buff *skb)
  */
 static __always_inline bool mac_header_is_set(const struct sk_buff *skb)
 {
-	return skb->mac_header != 0xffff;
+	/* 0: a message that was a packet in name (inet_rtm_getroute) */
+	return skb->mac_header != 0xffff && skb->mac_header;
 }
 
 static __always_inline bool network_header_is_set(const struct sk_buff *skb)

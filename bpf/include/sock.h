@@ -26,6 +26,20 @@ static __always_inline struct net *net_of(const struct sock *sk)
 	return net;
 }
 
+/* Whether an skb is no packet but a message between sockets. Some have headers
+ * set (netlink_dump), so that only the socket tells.
+ */
+static __always_inline bool is_message(const struct hit *hit)
+{
+	const struct sock *sk = sock_of(hit);
+	__u16 family = AF_UNSPEC;
+
+	if (!sk || read_member(&family, sk, __sk_common.skc_family))
+		return false;
+	return family == AF_UNIX || family == AF_NETLINK || family == AF_KEY || family == AF_VSOCK ||
+	       family == AF_BLUETOOTH;
+}
+
 /* Only a full socket is more than a sock_common. */
 static __always_inline bool is_full_state(__u8 state)
 {
@@ -62,6 +76,13 @@ static __always_inline bool sends_ipv4(const struct sock_common *common)
 
 	return common->skc_family == AF_INET ||
 	       (!to[0] && !to[1] && to[2] == bpf_htonl(0xffff));
+}
+
+static __always_inline bool has_destination(const struct sock_common *common)
+{
+	const __u32 *to = (const void *)&common->skc_v6_daddr;
+
+	return common->skc_daddr || (common->skc_family == AF_INET6 && (to[0] | to[1] | to[2] | to[3]));
 }
 
 /* TCP is the only protocol with request and time-wait sockets, which have no

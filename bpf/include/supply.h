@@ -326,6 +326,19 @@ GLOBAL int netcap_supply(__u32 place, __u32 payload, __u32 at, __u32 n)
 	family = copy_sock(slot->sock, sk);
 	if (family < 0)
 		return -(int)COUNT(lost_fault);
+	/* a listener sends for a socket that is not there yet: skb->sk, the request */
+	if (hit->sk && (family == AF_INET || family == AF_INET6) &&
+	    !has_destination(&inet->sk.__sk_common)) {
+		const struct sock *own = 0;
+
+		read_member(&own, hit->skb, sk);
+		if (is_kernel_address(own) && own != sk) {
+			sk = own;
+			family = copy_sock(slot->sock, sk);
+			if (family < 0)
+				return -(int)COUNT(lost_fault);
+		}
+	}
 	if (family != AF_INET && family != AF_INET6)
 		return -(int)COUNT(rejected_no_packet);
 	if (!supply_headers)

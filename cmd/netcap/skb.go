@@ -59,6 +59,8 @@ const (
 	// clangLimit is how long clang may take. The longest expression that
 	// libpcap compiles takes it some seconds.
 	clangLimit = time.Minute
+	// segmentSnaplen has room for the headers of TCP in a tunnel over IPv6.
+	segmentSnaplen = 256
 	// expressionShown is how much of an expression the ready line repeats.
 	expressionShown = 80
 )
@@ -190,6 +192,9 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return &usageError{"--ready-file: the name of the file is empty", "use --ready-file FILE"}
 	case o.readyFile != "" && filepath.Clean(o.readyFile) == filepath.Clean(o.writeFile):
 		return &usageError{fmt.Sprintf("-w and --ready-file both name %q", o.readyFile), "use two files"}
+	case o.segment && f.Changed("snaplen") && o.request.Snaplen != 0 && o.request.Snaplen < segmentSnaplen:
+		return &usageError{fmt.Sprintf("--segment needs all headers of a packet, and -s %d may cut them", o.request.Snaplen),
+			fmt.Sprintf("use -s %d or more", segmentSnaplen)}
 	case o.quiet && o.verbose:
 		return &usageError{"-q and -v are opposites", "leave out one of the two"}
 	}
@@ -211,6 +216,11 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return err
 	}
 	if o.dryRun {
+		if o.writeFile != "" {
+			if err := sink.CheckPath(o.writeFile); err != nil {
+				return err
+			}
+		}
 		_, err := fmt.Fprint(io.out, p)
 		return err
 	}
@@ -455,7 +465,7 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 		probes = append(probes, text)
 	}
 	line := "tracing " + strings.Join(probes, ", ")
-	if !p.Filter.MatchesAll() || p.InnerMode == plan.EitherMatches {
+	if strings.TrimSpace(p.Filter.String()) != "" {
 		line += ", expression " + o.shown(p.Filter, p.FilterBackend)
 	}
 	switch p.InnerMode {

@@ -91,7 +91,7 @@ type counts struct {
 	probe                          string
 	hits, captured, rejected, lost uint64
 	causes                         map[string]uint64
-	noDevice, cut                  uint64 // of hits, and of captured
+	noDevice, cut                  uint64 // of captured
 }
 
 // probe returns the counts of a probe by its text.
@@ -179,7 +179,7 @@ func (o *outcome) read(n netcap, text string) {
 		for _, r := range remarkText.FindAllStringSubmatch(m[8], -1) {
 			*map[string]*uint64{"without a device": &c.noDevice, "cut": &c.cut}[r[2]] = number(n.t, r[1])
 		}
-		if m[9] != "" || c.noDevice > c.hits || c.cut > c.captured {
+		if m[9] != "" || c.noDevice > c.captured || c.cut > c.captured {
 			n.fatal("%s", line)
 		}
 		if c.hits != c.captured+c.rejected+c.lost {

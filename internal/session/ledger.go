@@ -51,8 +51,8 @@ type Counts struct {
 	// and there these hits are not in Hits either.
 	LostMissed uint64
 
-	// NoDevice hits were kept although nobody knows the device of their skb,
-	// and the plan's scope names one. They are in one of the counts above.
+	// NoDevice hits are those of Captured of which nobody knows the device,
+	// although the plan's scope names one.
 	NoDevice uint64
 	// Cut hits are those of Captured that miss bytes which the snaplen allows:
 	// see event.Cut.
