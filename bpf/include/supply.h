@@ -17,9 +17,6 @@
 #define TCP_SYN 0x02
 #define TCP_PSH 0x08
 
-/* Link header, VLAN tag, IPv6 and TCP header. */
-#define SUPPLIED_MAX (ETH_HLEN + 4 + IPV6_HLEN + TCP_HLEN_MAX)
-
 /* ip_select_ttl, ip4_dst_hoplimit; 0 if it cannot be found out */
 static __always_inline __u8 ipv4_ttl(const struct inet_sock *sk, const struct dst_entry *dst)
 {
