@@ -17,6 +17,7 @@ type frame struct {
 	time   time.Time
 	length int    // on the wire
 	data   []byte // as far as captured
+	late   bool   // see markLate
 }
 
 const (

@@ -42,6 +42,13 @@ complaints() {
 		grep -E "$complaint" || true
 }
 
+# failures FILE: what the tests that failed have said, which is far up in a long log.
+failures() {
+	awk '/^ *(=== RUN|--- (PASS|SKIP):)/ { n = 0 }
+		{ line[n++] = $0 }
+		/^ *--- FAIL:/ { for (i = 0; i < n && i < 20; i++) print "  " substr(line[i], 1, 300); if (n > 20) print line[n - 1]; n = 0 }' "$1"
+}
+
 # one KERNEL: run a guest and write its line of the closing table to DIR/summary; the first word is
 # "ok" or "FAILED".
 one() {
@@ -69,6 +76,7 @@ one() {
 	{
 		printf '%-6s %-5s %-22s %5d passed %4d failed %4d skipped %5d s%s\n' "$([ -n "$why" ] && echo FAILED || echo ok)" \
 			"$kernel" "$release" "$passed" "$failed" "$skipped" $((SECONDS - start)) "$why"
+		[ "$failed" = 0 ] || failures "$dir/log"
 		case $why in *complained*) complaints "$dir/dmesg" | head -5 ;; esac
 	} >"$dir/summary"
 }
