@@ -450,9 +450,9 @@ func (s *System) tracefsFinding() Finding {
 	f := Finding{ID: Tracefs, Title: "tracefs", State: OK}
 	dir, err := s.tracefs()
 	if err == nil {
-		var names map[string]bool
+		var names traceables
 		if names, err = s.traceable(); err == nil {
-			f.Detail = fmt.Sprintf("%s, %d functions can be traced", dir, len(names))
+			f.Detail = fmt.Sprintf("%s, %d functions can be traced", dir, names.count())
 			return f
 		}
 		f.State, f.Detail = Limited, fmt.Sprintf("%s does not list the functions that can be traced", dir)

@@ -129,7 +129,7 @@ func (s *System) Functions(match func(*btf.FuncProto) bool) ([]string, error) {
 		return nil, err
 	}
 	if traceable, err := s.traceable(); err == nil {
-		names = slices.DeleteFunc(names, func(name string) bool { return !traceable[name] })
+		names = slices.DeleteFunc(names, func(name string) bool { return !traceable.has(name) })
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
