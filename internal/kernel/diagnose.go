@@ -308,6 +308,20 @@ func (s *System) quietFunction() string {
 	return candidates[0]
 }
 
+// Privileged tells whether this process has the capabilities that tracing takes.
+// Without, nothing that is tried says anything of the kernel.
+func (s *System) Privileged() bool { return s.privileges().State == OK }
+
+// Kprobe attaches an empty program to a quiet function by a kprobe, and detaches
+// it. The error says what is true.
+func (s *System) Kprobe() error {
+	found := s.tryKprobe(s.quietFunction())[0]
+	if found.State != OK {
+		return errors.New(found.Detail)
+	}
+	return nil
+}
+
 // tryKprobe attaches to target and, while at it, finds out whether missed hits
 // are counted.
 func (s *System) tryKprobe(target string) []Finding {

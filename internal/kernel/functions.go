@@ -177,9 +177,9 @@ func (e existing) resolve(functions []packetFunction, derivedToo bool) []packetF
 	return kept
 }
 
-// packetFunctions returns the functions that take a packet and that can be
-// traced as far as tracefs tells; if it does not, those that have a symbol.
-func (s *System) packetFunctions() ([]packetFunction, error) {
+// listedFunctions returns the functions that take a packet and that can be
+// traced as tracefs tells. The error is one of tracefs or of BTF.
+func (s *System) listedFunctions() ([]packetFunction, error) {
 	return s.functions.get(func() ([]packetFunction, error) {
 		// The kernel makes the list as it is read, which takes as long as the
 		// types do.
@@ -193,24 +193,49 @@ func (s *System) packetFunctions() ([]packetFunction, error) {
 		if err != nil {
 			return nil, err
 		}
-		symbols := newExisting(functions)
 		list, err := s.traceable()
+		if err != nil {
+			return nil, err
+		}
+		symbols := newExisting(functions)
 		for owner, names := range list {
 			for name := range names {
 				symbols.add([]byte(name), []byte(owner))
 			}
 		}
-		if err != nil {
-			if err := s.eachSymbol(func(y rawSymbol) {
-				if isFunction(y.kind) {
-					symbols.add(y.name, y.module)
-				}
-			}); err != nil {
-				return functions, nil // then nothing but BTF is known
+		return symbols.resolve(functions, s.describesDerived()), nil
+	})
+}
+
+// describesDerived tells whether BTF may describe what the compiler has derived
+// from a function.
+func (s *System) describesDerived() bool {
+	_, v := s.release()
+	return v.atLeast(6, 3)
+}
+
+// packetFunctions returns the functions that take a packet and that can be
+// traced as far as tracefs tells; if it does not, those that have a symbol.
+func (s *System) packetFunctions() ([]packetFunction, error) {
+	listed, err := s.listedFunctions()
+	if err == nil {
+		return listed, nil
+	}
+	functions, err := s.declaredFunctions()
+	if err != nil {
+		return nil, err
+	}
+	return s.named.get(func() ([]packetFunction, error) {
+		symbols := newExisting(functions)
+		err := s.eachSymbol(func(y rawSymbol) {
+			if isFunction(y.kind) {
+				symbols.add(y.name, y.module)
 			}
+		})
+		if err != nil {
+			return functions, nil // then nothing but BTF is known
 		}
-		_, v := s.release()
-		return symbols.resolve(functions, v.atLeast(6, 3)), nil
+		return symbols.resolve(functions, s.describesDerived()), nil
 	})
 }
 
@@ -250,14 +275,17 @@ func (s *System) PacketFunctions(visit func(symbol, name, module, signature stri
 	return err
 }
 
-// DeclaredFunctions calls visit for every function that takes a packet by BTF
-// alone, sorted by name: some of them may be inlined everywhere, or exist
-// under another name. It takes some hundredths of a second, for a shell that
-// waits.
-func (s *System) DeclaredFunctions(visit func(name, module string)) error {
-	functions, err := s.declaredFunctions()
+// LikelyFunctions calls visit for what [System.PacketFunctions] would, sorted by
+// symbol; but where tracefs cannot be read, as by an ordinary user, by BTF
+// alone: some of them may be inlined everywhere or exist under another name.
+// It takes some hundredths of a second, for a shell that waits.
+func (s *System) LikelyFunctions(visit func(symbol, module string)) error {
+	functions, err := s.listedFunctions()
+	if err != nil {
+		functions, err = s.declaredFunctions()
+	}
 	for _, f := range functions {
-		visit(f.name, f.module)
+		visit(f.symbol, f.module)
 	}
 	return err
 }
@@ -370,15 +398,10 @@ func (s *System) ModuleOf(symbol string) ([]string, error) {
 	return slices.Sorted(slices.Values(all[symbol])), nil
 }
 
-// ModuleOnDisk tells whether there is a module of that name for this kernel
-// that could be loaded and is not. Blanks in names are spelled _, as by
-// lsmod(8); - is the same.
+// ModuleOnDisk tells whether there is a module of that name for this kernel,
+// loaded or not. Its name is as lsmod(8) has it; - is the same as _.
 func (s *System) ModuleOnDisk(name string) bool {
 	name = strings.ReplaceAll(name, "-", "_")
-	loaded, err := s.Modules()
-	if name == "" || err == nil && slices.Contains(loaded, name) {
-		return false
-	}
 	release, _ := s.release()
 	found := false
 	_ = eachLine(s.path("lib/modules", release, "modules.dep"), func(line []byte) {
@@ -389,7 +412,7 @@ func (s *System) ModuleOnDisk(name string) bool {
 		}
 		file := path[bytes.LastIndexByte(path, '/')+1:]
 		base, _, ok := bytes.Cut(file, []byte(".ko"))
-		found = ok && string(bytes.ReplaceAll(base, []byte("-"), []byte("_"))) == name
+		found = ok && name != "" && string(bytes.ReplaceAll(base, []byte("-"), []byte("_"))) == name
 	})
 	return found
 }

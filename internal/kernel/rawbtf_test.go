@@ -319,7 +319,7 @@ func BenchmarkScan(b *testing.B) {
 	}
 	for b.Loop() {
 		n := 0
-		if err := New().DeclaredFunctions(func(string, string) { n++ }); err != nil || n == 0 {
+		if err := New().LikelyFunctions(func(string, string) { n++ }); err != nil || n == 0 {
 			b.Fatal(n, err)
 		}
 	}

@@ -31,6 +31,7 @@ type System struct {
 	refused   remembered[map[string]bool]
 	owners    remembered[map[string][]string]
 	functions remembered[[]packetFunction]
+	named     remembered[[]packetFunction]
 	events    remembered[map[string]string]
 }
 

@@ -64,8 +64,8 @@ type System interface {
 	// name, "" for the kernel image; one with several is returned several
 	// times, as a kprobe cannot tell them apart.
 	ModuleOf(symbol string) ([]string, error)
-	// ModuleOnDisk tells whether there is a module of that name for this kernel
-	// that is not loaded.
+	// ModuleOnDisk tells whether there is a module of that name for this
+	// kernel, loaded or not.
 	ModuleOnDisk(name string) bool
 	// Traceable tells whether tracefs lists a function, or module:function, as
 	// one that can be traced. An error means that tracefs cannot be read.
@@ -86,3 +86,7 @@ type System interface {
 	// namespace.
 	Interfaces() ([]string, error)
 }
+
+// Prototype writes a function the way its C declaration does:
+// "int icmp_rcv(struct sk_buff *skb)".
+func Prototype(name string, proto *btf.FuncProto) string { return prototype(name, proto) }
