@@ -339,8 +339,15 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 		return nil, err
 	}
 	show := newProgress(io.err, o.quiet)
+	exchange := system.AtomicExchange()
+	if !exchange && system.Preemptible() {
+		// Tasks could take a slot from each other in the middle of a program.
+		if err := p.Degrade(plan.BackendFentry); err != nil {
+			return nil, err
+		}
+	}
 	for {
-		spec, err := prog.Build(p, bodies, prog.Machine{CPUs: cpus, Exchange: system.AtomicExchange()})
+		spec, err := prog.Build(p, bodies, prog.Machine{CPUs: cpus, Exchange: exchange})
 		if err != nil {
 			return nil, err
 		}
