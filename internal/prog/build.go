@@ -179,7 +179,7 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 			program.AttachTo = first.Symbol
 		}
 		if shell == bpf.ProbesProgNetcapKprobeShared {
-			spec.Maps[bpf.ProbesMapPlaces].MaxEntries = uint32(len(made.Probes))
+			spec.Maps[bpf.ProbesMapPlaces].MaxEntries = uint32(2*len(made.Probes) + 64) // a name may be that of several functions
 			places = true
 		}
 		if !made.Return {

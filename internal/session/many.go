@@ -53,7 +53,7 @@ func (s *Session) multi(loaded *ebpf.Program, program prog.Program, probes []int
 	if err != nil {
 		return err
 	}
-	s.attached = append(s.attached, &attachment{link: l, program: program.Name, probes: probes})
+	s.attached = append(s.attached, &attachment{closer: l, link: l, program: program.Name, probes: probes})
 	return nil
 }
 
@@ -85,16 +85,22 @@ func (s *Session) attachShared(ctx context.Context, program prog.Program) error 
 			}
 		}
 	}
+	pmu, err := kprobePMU()
+	if err != nil {
+		return &AttachError{s.plan.Probes[program.Probes[0]], err}
+	}
 	loaded := s.collection.Programs[program.Name]
 	for n, i := range program.Probes {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		l, err := link.Kprobe(symbols[n], loaded, nil)
-		if err != nil {
-			return &AttachError{s.plan.Probes[i], err}
+		for _, address := range addresses[symbols[n]] {
+			l, err := openAddressProbe(pmu, address, loaded)
+			if err != nil {
+				return &AttachError{s.plan.Probes[i], err}
+			}
+			s.attached = append(s.attached, &attachment{closer: l, program: program.Name, probes: []int{i}})
 		}
-		s.attached = append(s.attached, &attachment{link: l, program: program.Name, probes: []int{i}})
 		s.options.progress("attaching", n+1, len(program.Probes))
 	}
 	return nil

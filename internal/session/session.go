@@ -11,8 +11,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -31,6 +33,10 @@ import (
 // as unaccounted.
 const settleMax = 500 * time.Millisecond
 
+// detachAtOnce is how many kprobes are taken off at a time, each in a thread of
+// its own.
+const detachAtOnce = 64
+
 // Session is a plan at work. It is made by [Open] and ends with [Session.Close].
 type Session struct {
 	plan       *plan.Plan
@@ -43,9 +49,10 @@ type Session struct {
 	options    Options
 }
 
-// attachment is one link, and the probes that hang on it.
+// attachment is what keeps probes attached, and the probes that hang on it.
 type attachment struct {
-	link    link.Link
+	closer  io.Closer
+	link    link.Link // nil if the kernel tells nothing of it
 	program string
 	probes  []int
 }
@@ -160,7 +167,7 @@ func (s *Session) attach(ctx context.Context, program prog.Program) error {
 	if err != nil {
 		return &AttachError{first, err}
 	}
-	s.attached = append(s.attached, &attachment{link: l, program: program.Name, probes: program.Probes})
+	s.attached = append(s.attached, &attachment{closer: l, link: l, program: program.Name, probes: program.Probes})
 	return nil
 }
 
@@ -190,14 +197,30 @@ func (s *Session) Detach() error {
 		}
 	}
 	s.attached = nil
-	for i, a := range attached {
-		if err := a.link.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("detach probe %q: %w", s.plan.Probes[a.probes[0]].Text, err))
-		}
-		if len(attached) > 1 {
-			s.options.progress("detaching", i+1, len(attached))
-		}
+	// To take a kprobe off, the kernel waits until no processor can be in it
+	// (synchronize_rcu of unregister_kprobes): many can wait at once.
+	var (
+		mu   sync.Mutex
+		done int
+		wg   sync.WaitGroup
+		free = make(chan struct{}, detachAtOnce)
+	)
+	for _, a := range attached {
+		free <- struct{}{}
+		wg.Go(func() {
+			err := a.closer.Close()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("detach probe %q: %w", s.plan.Probes[a.probes[0]].Text, err))
+			}
+			if done++; len(attached) > 1 {
+				s.options.progress("detaching", done, len(attached))
+			}
+			<-free
+		})
 	}
+	wg.Wait()
 	if len(attached) > 0 {
 		errs = append(errs, s.settle())
 	}
