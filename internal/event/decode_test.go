@@ -194,14 +194,21 @@ func TestLayout(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(sample())
-	f.Add([]byte{})
-	f.Add(make([]byte, headerSize))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		d := Decoder{Probes: 2}
+	for _, details := range []bool{false, true} {
+		f.Add(sample(), details)
+		f.Add([]byte{}, details)
+		f.Add(make([]byte, headerSize), details)
+		f.Add(make([]byte, detailsSize+headerSize), details)
+		f.Add(detailed(), details)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, details bool) {
+		d := Decoder{Probes: 2, Details: details}
 		var r Record
 		if whole, err := d.Decode(b, &r); err != nil || !whole {
 			return
+		}
+		if (r.Details != nil) != details || details && r.Details.Moment > MomentReturn {
+			t.Errorf("details %+v", r.Details)
 		}
 		if len(r.Data) > r.Len || r.Supplied > r.Len || r.Probe >= 2 {
 			t.Errorf("accepted %+v", r)
