@@ -36,6 +36,8 @@ type Plan struct {
 	// SkbData takes the packet to start at skb->data plus SkbDataOffset.
 	SkbData       bool
 	SkbDataOffset int
+	// Details: each sample starts with struct details of bpf/include/event.h.
+	Details bool
 	// Pages says where the kernel maps pages, the zero value if that could not
 	// be found out: page fragments cannot be read then.
 	Pages Pages

@@ -41,6 +41,10 @@ type Request struct {
 	// an Ethernet header, whatever the skb says of its headers.
 	SkbData       bool
 	SkbDataOffset int
+
+	// Details asks for what is known of a hit beside its packet: skb, device,
+	// socket, task. Some parts of a request need them without being asked.
+	Details bool
 }
 
 // Limits of a request.

@@ -26,7 +26,7 @@ func Resolve(req Request, sys System) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{}
+	p := &Plan{Details: req.Details}
 	if p.Snaplen, err = resolveSnaplen(req.Snaplen); err != nil {
 		return nil, err
 	}
