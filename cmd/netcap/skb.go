@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,6 +38,8 @@ type skbOptions struct {
 	output       outputFlag
 	writeFile    string
 	rotate       int
+	fieldLists   []string
+	fields       sink.Fields // of fieldLists, nil if there are none
 	provenance   bool
 	segment      bool
 	fixChecksum  bool
@@ -97,6 +100,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.IntVar(&o.request.SkbDataOffset, "skb-data-offset", 0, "with --skb-data: start `N` bytes behind skb->data, or before it if negative")
 	f.StringVarP(&o.tcpdumpFlags, "tcpdump-flags", "t", "", "`OPTIONS` of the tcpdump that shows the packets (default "+defaultTcpdumpFlags+", with several probes "+defaultTcpdumpFlags+" -S)")
 	f.Var(&o.output, "output", "show packets by `FORM`: tcpdump, or text, which needs no tcpdump")
+	f.StringArrayVarP(&o.fieldLists, "fields", "o", nil, "show the fields of `LIST` before each packet, as in time,probe,task; none for none (default probe if there are several)")
 	f.BoolVar(&o.provenance, "provenance", false, "say after each packet where its headers come from")
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
@@ -122,6 +126,7 @@ func newSkb(io stdio) *cobra.Command {
 		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
+		"fields":         completeFields,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -136,6 +141,19 @@ func completeInterfaces(*cobra.Command, []string, string) ([]cobra.Completion, c
 		return nil, cobra.ShellCompDirectiveError
 	}
 	return append(names, "any"), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeFields proposes names for what follows the last comma.
+func completeFields(_ *cobra.Command, _ []string, list string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	before := list[:strings.LastIndex(list, ",")+1]
+	given := strings.Split(before, ",")
+	var found []cobra.Completion
+	for _, field := range sink.AllFields() {
+		if !slices.Contains(given, field.String()) {
+			found = append(found, cobra.CompletionWithDesc(before+field.String(), field.About()))
+		}
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveKeepOrder
 }
 
 // complete takes in the words behind the options and refuses what does not go
@@ -153,6 +171,10 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
 	o.tcpdumpArgs = args
+	if err == nil && len(o.fieldLists) > 0 {
+		o.fields, err = sink.ParseFields(strings.Join(o.fieldLists, ","), plan.NearNames)
+		o.request.Details = o.fields.NeedsDetails()
+	}
 	switch {
 	case len(expressions) > 1 && len(words) > 0:
 		return &usageError{fmt.Sprintf("the expression is given twice, by -e and as %q", strings.Join(words, " ")),
@@ -172,6 +194,8 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return &usageError{"--skb-data-offset counts from skb->data, and packets are not taken from there", "add --skb-data"}
 	case o.provenance && o.writeFile != "":
 		return &usageError{"--provenance: a pcap file has no place for it", "leave out -w to see it"}
+	case len(o.fieldLists) > 0 && o.writeFile != "":
+		return &usageError{"-o/--fields: a pcap file has no place for them", "leave out -w to see them"}
 	case err != nil:
 		return &usageError{err.Error(), hintOf(err)}
 	case f.Changed("write-file-rotate") && o.rotate < 1:
@@ -285,7 +309,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	loop := &capture.Loop{
 		Source:  s.Reader(),
-		Decoder: &event.Decoder{Probes: len(p.Probes)},
+		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details},
 		Sink:    out,
 		Offset: func() (time.Duration, error) {
 			err := clock.Refresh()
@@ -382,9 +406,12 @@ type text struct{ *sink.Text }
 func (text) Open() error { return nil }
 
 func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
-	var names []string
+	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance}
 	for _, probe := range p.Probes {
-		names = append(names, probe.Name)
+		shown.Names = append(shown.Names, probe.Name)
+	}
+	if o.fields == nil {
+		shown.Fields = sink.DefaultFields(len(p.Probes))
 	}
 	switch {
 	case o.writeFile != "" && o.rotate > 0:
@@ -392,7 +419,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	case o.writeFile != "":
 		return sink.NewPcap(o.writeFile, io.out, p.Snaplen)
 	case o.output == outputText:
-		lines, err := sink.NewText(io.out, names, o.provenance)
+		lines, err := sink.NewText(io.out, shown)
 		if err != nil {
 			return nil, err
 		}
@@ -401,7 +428,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	flags := o.tcpdumpArgs
 	if len(flags) == 0 {
 		flags = []string{defaultTcpdumpFlags}
-		if len(names) > 1 {
+		if len(p.Probes) > 1 {
 			// Relative numbers would make one segment look different at its
 			// second probe.
 			flags = append(flags, "-S")
@@ -411,7 +438,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	if err != nil {
 		path = "tcpdump" // NewTcpdump says that it is missing
 	}
-	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Names: names, Provenance: o.provenance, Stdout: io.out, Stderr: io.err})
+	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Shown: shown, Stdout: io.out, Stderr: io.err})
 	if err != nil {
 		return nil, err
 	}
