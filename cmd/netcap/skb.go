@@ -149,8 +149,8 @@ func completeFields(_ *cobra.Command, _ []string, list string) ([]cobra.Completi
 	given := strings.Split(before, ",")
 	var found []cobra.Completion
 	for _, field := range sink.AllFields() {
-		if !slices.Contains(given, field.String()) {
-			found = append(found, cobra.CompletionWithDesc(before+field.String(), field.About()))
+		if name := field.String(); strings.HasPrefix(before+name, list) && !slices.Contains(given, name) {
+			found = append(found, cobra.CompletionWithDesc(before+name, field.About()))
 		}
 	}
 	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveKeepOrder
