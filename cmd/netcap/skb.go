@@ -110,6 +110,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.Var(&o.duration, "duration", "end after `TIME`, as in 30s or 5m")
 	f.Var((*sizeFlag)(&o.request.BufferSize), "buffer-size", fmt.Sprintf("`SIZE` of the ring buffer, as in 64M (default %s)", sizeFlag(plan.DefaultBufferSize).String()))
 	f.Var(&o.request.FilterBackend, "filter-backend", "`WAY` of the expression into the kernel: auto, c (clang) or ebpf (no compiler)")
+	f.StringVar(&o.request.Backend, "backend", "auto", "attach by `MECHANISM`: auto, fentry, kprobe.multi, kprobe, raw_tracepoint or tp_btf")
 	f.BoolVar(&o.strict, "strict", false, "exit with 1 if any hit was lost")
 	f.StringVar(&o.readyFile, "ready-file", "", "create `FILE` when all probes are attached")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
@@ -125,8 +126,12 @@ func newSkb(io stdio) *cobra.Command {
 		"output":         cobra.FixedCompletions([]string{string(outputTcpdump), string(outputText)}, cobra.ShellCompDirectiveNoFileComp),
 		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"backend":        cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
 		"fields":         completeFields,
+		"function": func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return completeProbes(kernel.New(), newGrammar(), word)
+		},
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -274,15 +279,18 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	defer func() { err = errors.Join(err, closeOutput()) }()
 
 	slow := time.AfterFunc(patience, func() { o.tell(io, "compiling the expression") })
-	spec, cpus, err := o.build(ctx, p, system, io)
+	bodies, err := o.assemble(ctx, p, io)
 	slow.Stop()
+	var s *session.Session
+	if err == nil && ctx.Err() == nil {
+		s, err = o.open(ctx, p, bodies, system, io)
+	}
 	if ctx.Err() != nil {
+		if s != nil {
+			_ = s.Close()
+		}
 		return &runError{errors.New("interrupted before the probes were attached"), ""}
 	}
-	if err != nil {
-		return err
-	}
-	s, err := session.Open(p, spec, cpus, system.BTF())
 	if err != nil {
 		return o.explain(io, system, err)
 	}
@@ -339,7 +347,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return errors.Join(err, countErr)
 	}
 	if !o.quiet {
-		printLedger(io.err, p, loop, counts)
+		printLedger(io.err, p, loop, counts, o.verbose)
 	}
 	if err == nil && o.strict {
 		return strict(counts)
@@ -347,12 +355,47 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	return err
 }
 
-// build makes the programs of a plan, and says for how many CPUs.
-func (o *skbOptions) build(ctx context.Context, p *plan.Plan, system *kernel.System, io stdio) (*ebpf.CollectionSpec, int, error) {
+// open loads and attaches a plan. What this kernel turns out not to have is done
+// without, if the plan can.
+func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies, system *kernel.System, io stdio) (*session.Session, error) {
 	cpus, err := system.CPUs()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
+	show := newProgress(io.err, o.quiet)
+	exchange := system.AtomicExchange()
+	if !exchange && system.Preemptible() {
+		// Tasks could take a slot from each other in the middle of a program.
+		if err := p.Degrade(plan.BackendFentry); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		spec, err := prog.Build(p, bodies, prog.Machine{CPUs: cpus, Exchange: exchange})
+		if err != nil {
+			return nil, err
+		}
+		s, err := session.Open(ctx, p, spec, cpus, session.Options{
+			Types: system.BTF(), Addresses: system.Addresses, Progress: show.step,
+		})
+		if err == nil {
+			return s, nil
+		}
+		missing := session.Missing(err)
+		if missing == "" || ctx.Err() != nil {
+			return nil, err
+		}
+		if o.verbose {
+			o.tell(io, "doing without %s: %v", missing, err)
+		}
+		if err := p.Degrade(missing); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// assemble translates the expressions of a plan.
+func (o *skbOptions) assemble(ctx context.Context, p *plan.Plan, io stdio) (prog.Bodies, error) {
 	limited, cancel := context.WithTimeout(ctx, clangLimit)
 	defer cancel()
 	bodies, err := assemble(limited, p)
@@ -365,11 +408,7 @@ func (o *skbOptions) build(ctx context.Context, p *plan.Plan, system *kernel.Sys
 		p.FilterBackend = filter.EBPF
 		bodies, err = assemble(ctx, p)
 	}
-	if err != nil {
-		return nil, 0, err
-	}
-	spec, err := prog.Build(p, bodies, cpus)
-	return spec, cpus, err
+	return bodies, err
 }
 
 // assemble translates the expressions of a plan by its backend.
@@ -490,6 +529,9 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 			text += " (" + probe.Backend + ")"
 		}
 		probes = append(probes, text)
+	}
+	if n := len(probes); n > probesListed {
+		probes = append(probes[:3:3], fmt.Sprintf("... (%d probes in all)", n))
 	}
 	line := "tracing " + strings.Join(probes, ", ")
 	if strings.TrimSpace(p.Filter.String()) != "" {

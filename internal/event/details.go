@@ -134,11 +134,11 @@ type Moment uint8
 
 // The order is that of enum moment in bpf/include/event.h.
 const (
-	// MomentHit: a hit that is no more than that.
-	MomentHit Moment = iota
-	// MomentEntry: the entry of a call of which the return comes as well, with
+	// MomentEntry: a hit after which nothing is to come.
+	MomentEntry Moment = iota
+	// MomentCalled: the entry of a call of which the return comes as well, with
 	// the same Call.
-	MomentEntry
+	MomentCalled
 	// MomentReturn: the return of a call. Its sample has no packet, as the
 	// function may have freed it.
 	MomentReturn

@@ -17,7 +17,7 @@ func detailed() []byte {
 	for at := 48; at < 80; at += 4 {
 		order.PutUint32(b[at:], 1<<20+uint32(at))
 	}
-	b[80], b[81], b[82] = byte(SegmentOf), byte(InHardirq), byte(MomentEntry)
+	b[80], b[81], b[82] = byte(SegmentOf), byte(InHardirq), byte(MomentCalled)
 	copy(b[88:], "swapper/3")
 	copy(b[104:], "sixteen letters!")
 	copy(b[120:], "eth0\x00left over")
@@ -35,7 +35,7 @@ func TestDetails(t *testing.T) {
 	want := Details{
 		Head: big, Sock: big + 8, Extra: big + 16, Value: big + 24, Call: big + 32, Parent: big + 40,
 		Trail: small + 48, Netns: small + 52, Ifindex: small + 56, Mark: small + 60, PID: small + 64, TID: small + 68,
-		Owner: small + 72, UID: small + 76, Why: SegmentOf, Context: InHardirq, Moment: MomentEntry,
+		Owner: small + 72, UID: small + 76, Why: SegmentOf, Context: InHardirq, Moment: MomentCalled,
 	}
 	copy(want.Comm[:], "swapper/3")
 	copy(want.OwnerComm[:], "sixteen letters!")

@@ -159,3 +159,18 @@ func probeTexts(arch, name string, params []btf.FuncParam) []string {
 	}
 	return slices.Clip(texts)
 }
+
+// isTyped tells whether the kernel can make a trampoline for a function: see
+// [Probe]. Sources: btf_distill_func_proto of kernel/bpf/btf.c,
+// arch_prepare_bpf_trampoline of the architectures.
+func isTyped(arch string, proto *btf.FuncProto) bool {
+	most := 8
+	if arch == "amd64" {
+		most = 6
+	}
+	params := fixedParams(proto)
+	if len(params) != len(proto.Params) || len(params) > most {
+		return false
+	}
+	return !slices.ContainsFunc(params, func(p btf.FuncParam) bool { return argumentWords(p.Type) > 1 })
+}

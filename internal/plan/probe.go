@@ -24,12 +24,6 @@ func (k Kind) String() string {
 	return "kprobe"
 }
 
-// Names of the attach mechanisms, as in Probe.Backend.
-const (
-	BackendKprobe        = "kprobe"
-	BackendRawTracepoint = "raw_tracepoint"
-)
-
 // Probe is a place in the kernel at which packets are captured. On the
 // command line it is written so:
 //
@@ -72,8 +66,30 @@ type Probe struct {
 	Sock int
 	// Prototype is the C declaration, "" if the kernel has no BTF for it.
 	Prototype string
-	// Backend is the attach mechanism: BackendKprobe or BackendRawTracepoint.
+	// Backend is the attach mechanism, one of the Backend constants.
 	Backend string
+	// Shared: the probe has no program of its own but shares one with all others
+	// of its backend.
+	Shared bool
+
+	// Form is how the packet hangs on the argument.
+	Form Form
+	// Stack: Arg counts words on the stack above the return address, from 0, and
+	// not registers. Functions only.
+	Stack bool
+	// Extra is the extra argument, counted like Arg in registers; -1 for none.
+	Extra int
+	// Module is the module that the function is of, "" for the kernel image.
+	Module string
+	// On says when the packet is shown.
+	On On
+	// Arguments is the number of arguments of a Typed function. The value that it
+	// returns follows them in the context of a program.
+	Arguments int
+	// Typed: a trampoline can be made for the function (fentry, v5.5+). BTF knows
+	// the symbol itself, and it has no more arguments than go into registers, of
+	// at most eight bytes each, none of them variadic.
+	Typed bool
 
 	// position is the packet's argument as the user counts it, from 1, and
 	// sockPosition the socket's, 0 if there is none.

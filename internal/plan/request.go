@@ -21,6 +21,12 @@ type Request struct {
 	// FilterBackend says how the expression gets into the kernel.
 	FilterBackend filter.Backend
 
+	// Backend is the attach mechanism to use, see [Backends]; "" or "auto" for the
+	// cheapest that does.
+	Backend string
+	// Details asks for what is known of a hit beyond its packet.
+	Details bool
+
 	// Inner is an expression for the packet inside of a tunnel. A packet has to
 	// match both it and Expression. Empty for none.
 	Inner string
@@ -41,10 +47,6 @@ type Request struct {
 	// an Ethernet header, whatever the skb says of its headers.
 	SkbData       bool
 	SkbDataOffset int
-
-	// Details asks for what is known of a hit beside its packet: skb, device,
-	// socket, task. Some parts of a request need them without being asked.
-	Details bool
 }
 
 // Limits of a request.

@@ -26,7 +26,7 @@ func Resolve(req Request, sys System) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Details: req.Details}
+	p := &Plan{}
 	if p.Snaplen, err = resolveSnaplen(req.Snaplen); err != nil {
 		return nil, err
 	}
@@ -50,6 +50,10 @@ func Resolve(req Request, sys System) (*Plan, error) {
 	}
 	p.DropNoDevice = req.DropNoDevice && p.Scope != Scope{}
 	if err := p.resolveProbes(items, sys); err != nil {
+		return nil, err
+	}
+	p.asked, p.Details = req.Backend, req.Details
+	if err := p.chooseBackends(req.Backend); err != nil {
 		return nil, err
 	}
 	p.resolvePages(sys)
@@ -280,6 +284,7 @@ func (p *Plan) resolveFunction(it item, sys System) (Probe, error) {
 		return Probe{}, it.refuseStack(arch, advice)
 	}
 	probe := it.kprobe(arch, register, prototype(it.symbol, proto))
+	probe.Typed, probe.Arguments = isTyped(arch, proto), len(params)
 	if n := sockArgument(params); n >= 0 {
 		if register, ok := slot(arch, params, n); ok {
 			probe.Sock, probe.sockPosition, probe.sockRegister = register, n+1, registers(arch)[register]
@@ -321,7 +326,7 @@ func (it item) refuseStack(arch, advice string) *Error {
 
 func (it item) kprobe(arch string, register int, proto string) Probe {
 	return Probe{
-		Text: it.text(), Name: it.symbol, Kind: Kprobe, Symbol: it.symbol, Arg: register, Sock: -1,
+		Text: it.text(), Name: it.symbol, Kind: Kprobe, Symbol: it.symbol, Arg: register, Sock: -1, Extra: -1,
 		Prototype: proto, Backend: BackendKprobe, position: it.number, register: registers(arch)[register],
 	}
 }
@@ -404,7 +409,7 @@ func (p *Plan) resolveTracepoint(it item, sys System) (Probe, error) {
 	sock := sockArgument(proto.Params)
 	return Probe{
 		Text: it.text(), Name: it.text(), Kind: Tracepoint, Symbol: it.symbol, Category: it.category,
-		Arg: skbs[0], Sock: sock, sockPosition: sock + 1, Prototype: prototype(it.symbol, proto), Backend: BackendRawTracepoint, position: skbs[0] + 1,
+		Arg: skbs[0], Sock: sock, Extra: -1, sockPosition: sock + 1, Prototype: prototype(it.symbol, proto), Backend: BackendRawTracepoint, position: skbs[0] + 1,
 	}, nil
 }
 

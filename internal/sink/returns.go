@@ -23,7 +23,7 @@ const (
 // Returns joins the return of a call to its entry on their way to another sink.
 //
 // The records of a probe that is traced on return come in twos: one of
-// [event.MomentEntry] with the packet, and one of [event.MomentReturn] without,
+// [event.MomentCalled] with the packet, and one of [event.MomentReturn] without,
 // as the function may have freed it. Of the two Returns makes one record of
 // MomentReturn: the packet and the details as they were at the entry, with time,
 // CPU and value of the return. So what the function has changed in the packet is
@@ -83,7 +83,7 @@ func (s *Returns) Write(r *event.Record) error {
 		return s.forward(r)
 	}
 	switch r.Details.Moment {
-	case event.MomentEntry:
+	case event.MomentCalled:
 		return s.entry(r)
 	case event.MomentReturn:
 		return s.join(r)

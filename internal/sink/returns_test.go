@@ -17,7 +17,7 @@ import (
 func entry(probe int, id uint64) *event.Record {
 	r := record(fmt.Appendf(nil, "call %d", id))
 	r.Probe, r.CPU, r.Mono = probe, 1, 1000+id
-	r.Details = &event.Details{Call: id, Moment: event.MomentEntry, Mark: uint32(id)}
+	r.Details = &event.Details{Call: id, Moment: event.MomentCalled, Mark: uint32(id)}
 	return r
 }
 
@@ -36,7 +36,7 @@ func brief(records []*event.Record) string {
 		word := fmt.Sprintf("%d:%s", r.Probe, strings.TrimPrefix(string(r.Data), "call "))
 		if d := r.Details; d != nil {
 			switch d.Moment {
-			case event.MomentEntry:
+			case event.MomentCalled:
 				word += " entered"
 			case event.MomentReturn:
 				word += fmt.Sprintf(" returned %d", d.Value)
