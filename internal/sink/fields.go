@@ -181,7 +181,7 @@ type Shown struct {
 	// only grows, and two blanks behind each.
 	Fields Fields
 	// Value says what the function of a probe has returned, given the register
-	// of its return value. It stands behind the first line of a packet, as in
+	// of its return value; "" if it returns nothing. It stands behind the first line of a packet, as in
 	// [return 0], or [no return] if the return has not been seen, see
 	// [Returns]. Nil if no probe is traced on return.
 	Value func(probe int, value uint64) string
@@ -246,8 +246,10 @@ func (m *margin) appendSuffix(b []byte, r *event.Record) []byte {
 	if m.Value != nil && r.Details != nil {
 		switch r.Details.Moment {
 		case event.MomentReturn:
-			b = append(b, " [return "...)
-			b = append(b, m.Value(r.Probe, r.Details.Value)...)
+			b = append(b, " [return"...)
+			if value := m.Value(r.Probe, r.Details.Value); value != "" {
+				b = append(append(b, ' '), value...)
+			}
 			b = append(b, ']')
 		case event.MomentNoReturn:
 			b = append(b, " [no return]"...)
@@ -339,7 +341,9 @@ func (m *margin) appendField(b []byte, f Field, r *event.Record) []byte {
 		case m.Value == nil:
 			return appendHexShort(b, d.Value)
 		default:
-			return append(b, m.Value(r.Probe, d.Value)...)
+			if value := m.Value(r.Probe, d.Value); value != "" {
+				return append(b, value...)
+			}
 		}
 	case FieldExtra:
 		return appendHexShort(b, d.Extra)

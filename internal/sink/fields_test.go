@@ -122,12 +122,23 @@ func TestFieldValues(t *testing.T) {
 	unknown.Details = &event.Details{UID: event.NoUID}
 	bare := known()
 	bare.Details = nil
+	void := known()
+	void.Details.Value = 99
 	irq := known()
 	irq.Details.Context, irq.Details.Moment = event.InSoftirq, event.MomentNoReturn
 	copy(irq.Details.Comm[:], "\x1b[2J\n\xff é\u202e\u2028")
 	irq.Details.OwnerComm = event.Name{}
 	copy(irq.Details.Ifname[:], "a\tb")
-	value := func(probe int, value uint64) string { return fmt.Sprintf("%d of %d", value, probe) }
+	value := func(probe int, value uint64) string {
+		if value == 99 {
+			return ""
+		}
+		return fmt.Sprintf("%d of %d", value, probe)
+	}
+	m := newMargin(Shown{Value: value})
+	if got := string(m.appendField(nil, FieldValue, void)); got != "-" {
+		t.Errorf("the value of a function that returns nothing is %q", got)
+	}
 	for _, test := range []struct {
 		field                          Field
 		known, unknown, bare, irq, raw string // raw: without a decoder of values
@@ -210,12 +221,19 @@ func TestFieldsShown(t *testing.T) {
 	records := sampleRecords(t)[:20]
 	for i, r := range records {
 		r.CPU = i * 97 // the column grows
-		if i%3 > 0 {
+		if i%7 == 5 {
+			r.Details = &event.Details{Moment: event.MomentReturn, Value: 99}
+		} else if i%3 > 0 {
 			r.Details = &event.Details{PID: uint32(i), Moment: event.MomentReturn, Value: uint64(i)}
 			copy(r.Details.Comm[:], "liar\nIP")
 		}
 	}
-	value := func(_ int, value uint64) string { return fmt.Sprintf("-E%d", value) }
+	value := func(_ int, value uint64) string {
+		if value == 99 {
+			return ""
+		}
+		return fmt.Sprintf("-E%d", value)
+	}
 	for _, flags := range []string{"-nn", "-nnv", "-nnXX", "-nn#A"} {
 		for _, fields := range []Fields{{}, {FieldCPU}, {FieldProbe, FieldTask, FieldCPU, FieldSkb}} {
 			shown := Shown{Names: twoNames, Fields: fields, Value: value}
@@ -229,6 +247,7 @@ func TestFieldsShown(t *testing.T) {
 					line = prefix + line
 					if i == 0 && r.Details != nil {
 						line = strings.TrimSuffix(line, "\n") + fmt.Sprintf(" [return -E%d]\n", r.Details.Value)
+						line = strings.Replace(line, "[return -E99]", "[return]", 1)
 					}
 					want.WriteString(line)
 				}
