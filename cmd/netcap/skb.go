@@ -267,7 +267,14 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err != nil {
 		return err
 	}
-	out := sink.NewRebuild(shown, sink.RebuildOptions{Segment: o.segment, FixChecksum: o.fixChecksum})
+	var out output = sink.NewRebuild(shown, sink.RebuildOptions{Segment: o.segment, FixChecksum: o.fixChecksum})
+	if onReturn(p) {
+		both := make([]bool, len(p.Probes))
+		for i, probe := range p.Probes {
+			both[i] = probe.On == plan.OnBoth
+		}
+		out = sink.NewReturns(out, both)
+	}
 	closed := false
 	closeOutput := func() error {
 		if closed {
@@ -444,6 +451,14 @@ type text struct{ *sink.Text }
 
 func (text) Open() error { return nil }
 
+// onReturn tells whether a probe is traced on return.
+func onReturn(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Probes, func(probe plan.Probe) bool { return probe.On != plan.OnEntry })
+}
+
+// returned writes what the function of a probe has returned.
+func returned(_ plan.Probe, value uint64) string { return fmt.Sprintf("%#x", value) }
+
 func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
 	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance}
 	for _, probe := range p.Probes {
@@ -451,6 +466,9 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	}
 	if o.fields == nil {
 		shown.Fields = sink.DefaultFields(len(p.Probes))
+	}
+	if onReturn(p) {
+		shown.Value = func(probe int, value uint64) string { return returned(p.Probes[probe], value) }
 	}
 	switch {
 	case o.writeFile != "" && o.rotate > 0:
