@@ -35,7 +35,7 @@ PROBE is one of
     tp:category:name            which of its arguments that is
 
 Several are given with commas or with several -f. With more than one, each line
-of output starts with the name of its probe.
+of output starts with the name of its probe, unless -o says what it starts with.
 
 EXPRESSION is a pcap-filter(7) expression, given by -e or as the words after the
 options. It is applied to the whole packet, Ethernet header and VLAN tags
@@ -59,6 +59,26 @@ its place.
 are not where it says: the packet is what follows skb->data + N, an Ethernet
 header first.
 
+-o LIST says what stands before each packet, in the order of LIST:
+
+    probe, cpu         the name of the probe, the processor
+    time, mono         date and time; seconds since the machine was started,
+                       without the time that it slept (CLOCK_MONOTONIC)
+    task, pid,         the task that the processor ran, as comm:pid, and
+    tid, comm          (softirq), (hardirq) or (nmi) if that was interrupted:
+                       the packet need not be the task's then
+    owner, uid         the process to which the socket belongs, its user
+    netns, ifname,     inode number of the network namespace, name and index
+    ifindex            of the device
+    mark, len, caplen  the packet's mark, its length, the bytes captured of it
+    skb, head, sock    addresses: the sk_buff, its buffer, which clones have in
+                       common, the socket
+    why, trail,        of a packet that is followed: why it is shown, its
+    parent             number, the sk_buff from which it was followed
+    value, extra       what the function has returned, its extra argument
+
+What nobody knows is "-". "-o none" leaves it all out.
+
 With -i a packet that has no device yet, or no longer, is judged by that of its
 route or socket. Where there is none either it is kept, and counted;
 --no-device drop leaves it out.
@@ -75,7 +95,7 @@ command line is wrong.`
 const skbExample = `  netcap skb -f icmp_rcv@1 -i eth0 -e "host 10.227.0.45" -t "-nnv"
   netcap skb -f tracepoint:net:netif_receive_skb -e "tcp port 9000" -c 10 -w out.pcap
   netcap skb -f ip_rcv@1,ip_local_deliver@1 udp port 53
-  netcap skb -f tp:skb:kfree_skb -e "tcp port 9000"
+  netcap skb -f tp:skb:kfree_skb -e "tcp port 9000" -o time,cpu,task,owner
   netcap skb -f __tcp_transmit_skb@2 -e "tcp port 9000" --provenance
   netcap skb -f __dev_queue_xmit@1 -e "udp port 4789" --inner "host 10.0.0.1"
   netcap skb -f ip_rcv@1 -w - | tshark -r -

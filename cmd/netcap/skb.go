@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,6 +38,8 @@ type skbOptions struct {
 	output       outputFlag
 	writeFile    string
 	rotate       int
+	fieldLists   []string
+	fields       sink.Fields // of fieldLists, nil if there are none
 	provenance   bool
 	segment      bool
 	fixChecksum  bool
@@ -97,6 +100,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.IntVar(&o.request.SkbDataOffset, "skb-data-offset", 0, "with --skb-data: start `N` bytes behind skb->data, or before it if negative")
 	f.StringVarP(&o.tcpdumpFlags, "tcpdump-flags", "t", "", "`OPTIONS` of the tcpdump that shows the packets (default "+defaultTcpdumpFlags+", with several probes "+defaultTcpdumpFlags+" -S)")
 	f.Var(&o.output, "output", "show packets by `FORM`: tcpdump, or text, which needs no tcpdump")
+	f.StringArrayVarP(&o.fieldLists, "fields", "o", nil, "show the fields of `LIST` before each packet, as in time,probe,task; none for none (default probe if there are several)")
 	f.BoolVar(&o.provenance, "provenance", false, "say after each packet where its headers come from")
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
@@ -124,6 +128,7 @@ func newSkb(io stdio) *cobra.Command {
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
 		"backend":        cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
+		"fields":         completeFields,
 		"function": func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return completeProbes(kernel.New(), newGrammar(), word)
 		},
@@ -143,6 +148,19 @@ func completeInterfaces(*cobra.Command, []string, string) ([]cobra.Completion, c
 	return append(names, "any"), cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeFields proposes names for what follows the last comma.
+func completeFields(_ *cobra.Command, _ []string, list string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	before := list[:strings.LastIndex(list, ",")+1]
+	given := strings.Split(before, ",")
+	var found []cobra.Completion
+	for _, field := range sink.AllFields() {
+		if name := field.String(); strings.HasPrefix(before+name, list) && !slices.Contains(given, name) {
+			found = append(found, cobra.CompletionWithDesc(before+name, field.About()))
+		}
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveKeepOrder
+}
+
 // complete takes in the words behind the options and refuses what does not go
 // together, before anything is touched.
 func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
@@ -158,6 +176,10 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
 	o.tcpdumpArgs = args
+	if err == nil && len(o.fieldLists) > 0 {
+		o.fields, err = sink.ParseFields(strings.Join(o.fieldLists, ","), plan.NearNames)
+		o.request.Details = o.fields.NeedsDetails()
+	}
 	switch {
 	case len(expressions) > 1 && len(words) > 0:
 		return &usageError{fmt.Sprintf("the expression is given twice, by -e and as %q", strings.Join(words, " ")),
@@ -177,6 +199,8 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return &usageError{"--skb-data-offset counts from skb->data, and packets are not taken from there", "add --skb-data"}
 	case o.provenance && o.writeFile != "":
 		return &usageError{"--provenance: a pcap file has no place for it", "leave out -w to see it"}
+	case len(o.fieldLists) > 0 && o.writeFile != "":
+		return &usageError{"-o/--fields: a pcap file has no place for them", "leave out -w to see them"}
 	case err != nil:
 		return &usageError{err.Error(), hintOf(err)}
 	case f.Changed("write-file-rotate") && o.rotate < 1:
@@ -243,7 +267,14 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err != nil {
 		return err
 	}
-	out := sink.NewRebuild(shown, sink.RebuildOptions{Segment: o.segment, FixChecksum: o.fixChecksum})
+	var out output = sink.NewRebuild(shown, sink.RebuildOptions{Segment: o.segment, FixChecksum: o.fixChecksum})
+	if onReturn(p) {
+		both := make([]bool, len(p.Probes))
+		for i, probe := range p.Probes {
+			both[i] = probe.On == plan.OnBoth
+		}
+		out = sink.NewReturns(out, both)
+	}
 	closed := false
 	closeOutput := func() error {
 		if closed {
@@ -293,7 +324,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	loop := &capture.Loop{
 		Source:  s.Reader(),
-		Decoder: &event.Decoder{Probes: len(p.Probes)},
+		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details},
 		Sink:    out,
 		Offset: func() (time.Duration, error) {
 			err := clock.Refresh()
@@ -420,10 +451,24 @@ type text struct{ *sink.Text }
 
 func (text) Open() error { return nil }
 
+// onReturn tells whether a probe is traced on return.
+func onReturn(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Probes, func(probe plan.Probe) bool { return probe.On != plan.OnEntry })
+}
+
+// returned writes what the function of a probe has returned.
+func returned(_ plan.Probe, value uint64) string { return fmt.Sprintf("%#x", value) }
+
 func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
-	var names []string
+	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance}
 	for _, probe := range p.Probes {
-		names = append(names, probe.Name)
+		shown.Names = append(shown.Names, probe.Name)
+	}
+	if o.fields == nil {
+		shown.Fields = sink.DefaultFields(len(p.Probes))
+	}
+	if onReturn(p) {
+		shown.Value = func(probe int, value uint64) string { return returned(p.Probes[probe], value) }
 	}
 	switch {
 	case o.writeFile != "" && o.rotate > 0:
@@ -431,7 +476,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	case o.writeFile != "":
 		return sink.NewPcap(o.writeFile, io.out, p.Snaplen)
 	case o.output == outputText:
-		lines, err := sink.NewText(io.out, names, o.provenance)
+		lines, err := sink.NewText(io.out, shown)
 		if err != nil {
 			return nil, err
 		}
@@ -440,7 +485,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	flags := o.tcpdumpArgs
 	if len(flags) == 0 {
 		flags = []string{defaultTcpdumpFlags}
-		if len(names) > 1 {
+		if len(p.Probes) > 1 {
 			// Relative numbers would make one segment look different at its
 			// second probe.
 			flags = append(flags, "-S")
@@ -450,7 +495,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	if err != nil {
 		path = "tcpdump" // NewTcpdump says that it is missing
 	}
-	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Names: names, Provenance: o.provenance, Stdout: io.out, Stderr: io.err})
+	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Shown: shown, Stdout: io.out, Stderr: io.err})
 	if err != nil {
 		return nil, err
 	}
