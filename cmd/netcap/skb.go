@@ -341,8 +341,13 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	defer context.AfterFunc(ctx, func() { stuck.Reset(patience) })()
 
 	err = loop.Run(ctx)
-	stuck.Reset(patience)
+	stuck.Stop() // a detach that takes long tells how far it is
+	detached := time.Now()
 	err = errors.Join(err, s.Detach())
+	if o.verbose {
+		o.tell(io, "detached in %s", milliseconds(time.Since(detached)))
+	}
+	stuck.Reset(patience)
 	if err == nil {
 		err = loop.Drain()
 	}
