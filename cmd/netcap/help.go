@@ -18,10 +18,11 @@ rejected, or lost and why.
 
 netcap needs root or CAP_BPF and CAP_PERFMON, and a kernel from 5.10 on with
 type information (BTF), as all distributions have it. "netcap doctor" tells what
-this machine can do.`
+this machine can do, "netcap list" what can be traced on it.`
 
 const rootExample = `  netcap skb -f icmp_rcv@1 -i eth0 -e "host 10.227.0.45" -t "-nnv"
   netcap skb -f tracepoint:net:netif_receive_skb -e "tcp port 9000" -c 10 -w out.pcap
+  netcap list "tcp_*"
   netcap doctor`
 
 const skbLong = `Show packets at kernel functions and tracepoints.
@@ -79,6 +80,50 @@ const skbExample = `  netcap skb -f icmp_rcv@1 -i eth0 -e "host 10.227.0.45" -t 
   netcap skb -f __dev_queue_xmit@1 -e "udp port 4789" --inner "host 10.0.0.1"
   netcap skb -f ip_rcv@1 -w - | tshark -r -
   netcap skb -f ip_rcv@1 -e "host 10.227.0.45" --dry-run`
+
+const listLong = `List the kernel functions that take a packet, and the tracepoints that carry one,
+as far as they can be traced on this kernel with the modules that are loaded.
+
+PATTERN is what -f of "netcap skb" takes, or stands for several of them:
+
+    tcp_v4_rcv                  a function
+    tcp_*                       a glob: *, ? and [a-z]; it covers the whole name
+    /^ip6?_.*rcv/               a regular expression (RE2), found anywhere in it
+    nf_conntrack:*              only those of a module; the kernel image is
+                                called vmlinux
+    tracepoint:net:*            tracepoints, by category and name
+    rx                          a set; --sets lists them
+
+Several are given as several words or with commas. Without any, everything is
+listed, functions first.
+
+A line has the probe, as -f takes it; the number of the argument that is the
+packet, several with commas if there are several; the backend, which is how
+netcap traces it if it is one of a few; and the declaration. A packet is a
+struct sk_buff *, a struct sk_buff **, a struct sk_buff_head * or a
+struct xdp_buff *. The backend is fentry, kprobe.multi, kprobe or
+raw_tracepoint, "none" if the function cannot be traced here, and "-" if that
+cannot be tried without privileges. A tracepoint that tracefs does not list has
+the category unknown, and can be traced by that.
+
+Which functions can be traced is in tracefs, which only root can read. Without,
+those that the kernel has a symbol for are listed.
+
+--json prints an object per line, with the keys probe, kind (function or
+tracepoint), symbol, name (the function without what the compiler has added to
+its symbol), category (of a tracepoint), module (missing for the kernel image),
+packets (a list of objects with number, from 1, and type), backend ("" if not
+known) and prototype. With --sets the keys are set, functions and text.
+
+Exit status: 0 if something was listed, 1 if there is nothing to list or
+something failed, 2 if the command line is wrong.`
+
+const listExample = `  netcap list
+  netcap list "tcp_*" "udp_*"
+  netcap list "/^ip6?_.*rcv/"
+  netcap list --module nf_conntrack
+  netcap list "tracepoint:net:*"
+  netcap list --json | jq -r 'select(.backend == "fentry") | .probe'`
 
 const doctorLong = `Say what this kernel and this machine can do for netcap: whether functions and
 tracepoints can be probed, packets shown and expressions compiled, and what to

@@ -122,6 +122,9 @@ func newSkb(io stdio) *cobra.Command {
 		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
+		"function": func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return completeProbes(kernel.New(), newGrammar(), word)
+		},
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
