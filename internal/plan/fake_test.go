@@ -169,32 +169,6 @@ func (k *kernel) LookPath(name string) (string, error) {
 	return "", exec.ErrNotFound
 }
 
-func (k *kernel) PacketFunctions(func(symbol, name, module, signature string)) error {
-	return k.btfError
-}
-
-func (k *kernel) Modules() ([]string, error) { return nil, nil }
-
-func (k *kernel) ModuleOf(string) ([]string, error) {
-	k.slow++
-	return nil, nil
-}
-
-func (k *kernel) ModuleOnDisk(string) bool {
-	k.slow++
-	return false
-}
-
-func (k *kernel) Traceable(string) (bool, error) {
-	k.slow++
-	return true, k.tracefs
-}
-
-func (k *kernel) Blacklisted(string) bool {
-	k.slow++
-	return false
-}
-
 func (k *kernel) Symbol(name string) (bool, []string, error) {
 	k.slow++
 	return slices.Contains(k.symbols, name), k.derived[name], nil

@@ -424,19 +424,27 @@ type Set struct {
 	Probes []Probe
 }
 
-// Sets returns the named sets, without "all", as far as the kernel has their
-// members. It reads all of BTF and the list of traceable functions, which takes
-// some tenths of a second.
-func Sets(sys System) ([]Set, error) {
-	r := newResolver(sys, true)
+// SetNames returns the named sets, without "all" and without their probes: it
+// asks no kernel.
+func SetNames() []Set {
 	var sets []Set
-	for _, set := range r.tables().sets {
-		var out leftOut
-		probes, err := r.members(set, OnEntry, &out)
-		if err != nil {
-			return nil, err
-		}
-		sets = append(sets, Set{set.name, set.doc, probes})
+	for _, set := range readTables().sets {
+		sets = append(sets, Set{Name: set.name, Doc: set.doc})
 	}
-	return sets, nil
+	return sets
+}
+
+// Sets returns the named sets, without "all", as far as the kernel has their
+// members; one that it has nothing of has no probes. It reads all of BTF and the
+// list of traceable functions, which takes some tenths of a second.
+func Sets(sys System) []Set {
+	r := newResolver(sys, true)
+	sets := SetNames()
+	for i, set := range r.tables().sets {
+		var out leftOut
+		if probes, err := r.members(set, OnEntry, &out); err == nil {
+			sets[i].Probes = probes
+		}
+	}
+	return sets
 }

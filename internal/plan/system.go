@@ -54,32 +54,8 @@ type System interface {
 	// Modules returns the modules that are loaded, sorted.
 	Modules() ([]string, error)
 
-	// Blacklisted tells whether kprobes refuse the function.
-	Blacklisted(symbol string) bool
-	// Modules returns the names of the loaded modules, sorted.
-	Modules() ([]string, error)
-	// ModuleOnDisk tells whether there is a module of that name for this
-	// kernel, loaded or not.
-	ModuleOnDisk(name string) bool
-
 	// ----
 
-	// PacketFunctions calls visit for every function of the kernel image and
-	// of the loaded modules that takes a packet and that can, as far as tracefs
-	// tells, be traced, sorted by symbol. symbol is what to attach to, and name
-	// what BTF calls it; module is "" for the kernel image. signature has one
-	// letter for each parameter: S struct sk_buff *, P struct sk_buff **,
-	// H struct sk_buff_head *, L struct list_head *, X struct xdp_buff *,
-	// K struct sock *, w anything else of one word, 2 a struct by value of two
-	// words, m a larger one, . the end of a variadic function. There is an S, P,
-	// H or X in it.
-	PacketFunctions(visit func(symbol, name, module, signature string)) error
-	// ModuleOf returns the modules that have a function of that symbol, ""
-	// being the kernel image; several if the name is ambiguous.
-	ModuleOf(symbol string) ([]string, error)
-	// Traceable tells whether tracefs lists the function as one that can be
-	// traced. An error means that tracefs cannot be read.
-	Traceable(symbol string) (bool, error)
 	// Symbol tells whether the kernel has a function symbol called name, and
 	// which symbols the compiler has derived from it, such as
 	// ip_rcv_core.isra.0 from ip_rcv_core.
