@@ -78,6 +78,7 @@ func newKernel() *kernel {
 		function("icmp_rcv", integer("int"), param(skb(), "skb")),
 		function("ip_rcv", integer("int"), param(skb(), "skb"), param(pointer(structure("net_device")), "dev")),
 		function("dev_qdisc_enqueue", integer("int"), param(skb(), "skb")),
+		function("__traceiter_kfree_skb", integer("int"), param(pointer(void()), "__data"), param(skb(), "skb")),
 		function("xmit_one", integer("int"), param(skb(), "skb")),
 		function("enqueue_to_backlog", integer("int"), param(skb(), "skb"), param(integer("int"), "cpu")),
 		function("nf_conntrack_in", &btf.Int{Name: "unsigned int", Size: 4}, param(skb(), "skb"), param(pointer(constant(structure("nf_hook_state"))), "state")),
@@ -209,7 +210,7 @@ func (k *kernel) PacketFunctions(visit func(symbol, name, module, signature stri
 		proto := k.functions[name].Type.(*btf.FuncProto)
 		symbol := name
 		if slices.Contains(k.untraceable, name) {
-			if len(k.derived[name]) != 1 {
+			if len(k.derived[name]) == 0 {
 				continue
 			}
 			symbol = k.derived[name][0]

@@ -172,21 +172,30 @@ func (r *resolver) find(name string, verify bool) (kernelFunction, *btf.FuncProt
 	if traceable, err := r.sys.Traceable(name); traceable || err != nil {
 		return f, proto, nil
 	}
-	found, derived, err := r.sys.Symbol(name)
+	if derived := r.derived(func(d kernelFunction) bool { return d.name == name }); len(derived) == 1 {
+		return derived[0], proto, nil
+	}
+	found, _, err := r.sys.Symbol(name)
 	if err != nil {
 		return f, proto, nil
 	}
-	// BTF without the symbol itself is that of the one that the compiler has
-	// made: pahole only encodes it if the arguments are where they were.
-	derived = slices.DeleteFunc(derived, func(symbol string) bool {
-		traceable, err := r.sys.Traceable(symbol)
-		return !entry(symbol) || !traceable && err == nil
-	})
-	if !found && len(derived) == 1 {
-		f.symbol = derived[0]
-		return f, proto, nil
-	}
 	return f, proto, r.refuseUntraceable(item{symbol: name}, found)
+}
+
+// derived returns the functions that the compiler has made of others and that
+// BTF nevertheless describes, as far as they match.
+func (r *resolver) derived(match func(kernelFunction) bool) []kernelFunction {
+	functions, err := r.scan()
+	if err != nil {
+		return nil
+	}
+	var found []kernelFunction
+	for _, f := range functions {
+		if f.name != f.symbol && match(f) {
+			found = append(found, f)
+		}
+	}
+	return found
 }
 
 // entry tells whether a symbol that the compiler has made is a whole function,
@@ -251,7 +260,7 @@ func (r *resolver) resolveAlias(it item) (Probe, error) {
 			continue
 		}
 		probe.named = it.named()
-		r.remark(aboutRenamed, it, "in this kernel that is %s, traced as %s", other.name, probe.Text)
+		r.remark(aboutRenamed, it, "in this kernel that is %s", probe.Text)
 		return probe, nil
 	}
 	return Probe{}, &noFunction{it.symbol}
@@ -262,13 +271,12 @@ func (r *resolver) resolveAlias(it item) (Probe, error) {
 // derived from another. If the kernel has the symbol, the user's word is taken
 // for the argument.
 func (r *resolver) resolveWithoutBTF(it item) (Probe, error) {
-	if base := baseName(it.symbol); base != it.symbol && entry(it.symbol) {
-		// BTF of a function of which only the derived symbol exists is that of
-		// the derived one.
-		if fn, err := r.sys.Function(base); err == nil {
-			proto, ok := fn.Type.(*btf.FuncProto)
-			if found, derived, err := r.sys.Symbol(base); ok && err == nil && !found && slices.Equal(derived, []string{it.symbol}) {
-				return r.probeFunction(it, kernelFunction{symbol: it.symbol, name: base, signature: signature(proto)}, proto)
+	if strings.Contains(it.symbol, ".") {
+		if derived := r.derived(func(d kernelFunction) bool { return d.symbol == it.symbol }); len(derived) == 1 {
+			if fn, err := r.sys.Function(derived[0].name); err == nil {
+				if proto, ok := fn.Type.(*btf.FuncProto); ok {
+					return r.probeFunction(it, derived[0], proto)
+				}
 			}
 		}
 	}

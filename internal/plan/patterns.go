@@ -316,8 +316,10 @@ func (r *resolver) expandTracepoints(it item, out *leftOut) ([]Probe, error) {
 			continue
 		}
 		categories, err := r.sys.EventCategories(name)
-		if err != nil && isCategory(it.category) {
-			categories = []string{it.category} // unchecked, as for a single one
+		if err != nil {
+			e := it.refuse(WrongCategory, "name the tracepoints one by one; their category is not checked then", "tracefs does not say which there are")
+			e.Err = err
+			return nil, e
 		}
 		i := slices.IndexFunc(categories, inCategory)
 		if i < 0 {
@@ -336,16 +338,25 @@ func (r *resolver) expandTracepoints(it item, out *leftOut) ([]Probe, error) {
 	return probes, nil
 }
 
-// exclude removes the probes that -x names.
-func (r *resolver) exclude(values []string) error {
+// parseExclusions parses the values of -x.
+func parseExclusions(values []string) ([]item, error) {
 	items, err := parseItems(values, OnEntry)
-	if err != nil {
-		return err
+	var e *Error
+	if errors.As(err, &e) {
+		_, quoted, _ := strings.Cut(e.Asked, " ") // probe "...", or probes
+		e.Asked = "-x " + quoted
 	}
 	for _, it := range items {
 		if it.number > 0 || it.moment {
-			return it.refuseExclusion(BadSyntax, "leave out what stands behind the name", "what is left out has no argument and no moment")
+			return nil, it.refuseExclusion(BadSyntax, "leave out what stands behind the name", "what is left out has no argument and no moment")
 		}
+	}
+	return items, err
+}
+
+// exclude removes the probes that -x names.
+func (r *resolver) exclude(items []item) error {
+	for _, it := range items {
 		excluded, err := r.exclusion(it)
 		if err != nil {
 			return err

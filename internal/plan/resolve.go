@@ -31,7 +31,8 @@ func Resolve(req Request, sys System) (*Plan, error) {
 		return nil, &Error{Reason: OutOfRange, Asked: fmt.Sprintf("at most %d probes", req.MaxProbes),
 			Fact: "there has to be at least one", Advice: fmt.Sprintf("leave it out for at most %d", DefaultMaxProbes)}
 	}
-	if _, err := parseItems(req.Exclude, OnEntry); err != nil {
+	exclusions, err := parseExclusions(req.Exclude)
+	if err != nil {
 		return nil, err
 	}
 	p := &Plan{}
@@ -57,7 +58,7 @@ func Resolve(req Request, sys System) (*Plan, error) {
 		return nil, err
 	}
 	p.DropNoDevice = req.DropNoDevice && p.Scope != Scope{}
-	if err := p.resolveProbes(items, req, sys); err != nil {
+	if err := p.resolveProbes(items, exclusions, req, sys); err != nil {
 		return nil, err
 	}
 	p.resolvePages(sys)
@@ -226,14 +227,14 @@ func resolveScope(name string, sys System) (Scope, error) {
 	return Scope{Interface: name, Ifindex: index, Netns: netns}, nil
 }
 
-func (p *Plan) resolveProbes(items []item, req Request, sys System) error {
+func (p *Plan) resolveProbes(items, exclusions []item, req Request, sys System) error {
 	r := newResolver(sys, req.Verify)
 	for _, it := range items {
 		if err := r.resolveItem(it); err != nil {
 			return err
 		}
 	}
-	if err := r.exclude(req.Exclude); err != nil {
+	if err := r.exclude(exclusions); err != nil {
 		return err
 	}
 	if err := r.checkNumber(req.MaxProbes); err != nil {
