@@ -303,7 +303,7 @@ func TestTables(t *testing.T) {
 			if slices.Contains(set.members[:i], member) {
 				t.Errorf("set %s: %s is in it twice", set.name, member)
 			}
-			if isName(member) && tables.avoided(member) != nil {
+			if isName(member) && tables.avoided(member).leftOut("*") {
 				t.Errorf("set %s: %s is to be avoided", set.name, member)
 			}
 		}
@@ -336,8 +336,8 @@ func TestTables(t *testing.T) {
 		t.Errorf("avoid: %d lines, %d understood", got, len(tables.avoid))
 	}
 	for _, a := range tables.avoid {
-		if a.reason == "" {
-			t.Error("avoid: a line without a reason")
+		if a.reason == "" || !slices.Contains([]string{"never", "pattern", "all", "keep"}, a.degree) {
+			t.Errorf("avoid: %q for %q", a.degree, a.reason)
 		}
 	}
 	if got := len(slices.Collect(tableLines(listsText))); got != len(tables.lists) {

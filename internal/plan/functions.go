@@ -112,7 +112,7 @@ func (e *noFunction) Error() string { return "no function " + e.name }
 // resolveFunction resolves a function that is named singly. The error is a
 // *noFunction if BTF does not know it.
 func (r *resolver) resolveFunction(it item) (Probe, error) {
-	if a := r.tables().avoided(baseName(it.symbol)); a != nil && a.never {
+	if a := r.tables().avoided(baseName(it.symbol)); a.never() {
 		return Probe{}, it.refuse(Untraceable, "", "it is not safe to trace, or of no use: %s", a.reason)
 	}
 	if it.module != "" {

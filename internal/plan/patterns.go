@@ -237,7 +237,7 @@ func twice(functions []kernelFunction, i int) bool {
 // expandOne makes the probe of a function that a pattern matches, or says why
 // it is left out.
 func (r *resolver) expandOne(it item, f kernelFunction) (Probe, string, error) {
-	if a := r.tables().avoided(baseName(f.symbol)); a != nil {
+	if a := r.tables().avoided(baseName(f.symbol)); a.leftOut(it.symbol) {
 		return Probe{}, a.reason, nil
 	}
 	signature := strings.TrimSuffix(f.signature, string(letterVariadic))
