@@ -30,35 +30,6 @@ func Backends() []string {
 // The verifier takes as long for a program as kprobe.multi takes to attach.
 const few = 4
 
-// Form says how a packet hangs on an argument.
-type Form int
-
-const (
-	// SkbPointer is struct sk_buff *.
-	SkbPointer Form = iota
-	// SkbPointerPointer is struct sk_buff **.
-	SkbPointerPointer
-	// SkbQueue is struct sk_buff_head *: every skb of it is a hit.
-	SkbQueue
-	// SkbList is struct list_head * of skbs.
-	SkbList
-	// XDPBuff is struct xdp_buff *: a frame in a driver's buffer.
-	XDPBuff
-)
-
-// On says when the packet of a call is shown. It is always that of the entry,
-// since a function may have freed it by its return.
-type On int
-
-const (
-	// OnEntry: when the function is called.
-	OnEntry On = iota
-	// OnReturn: when it returns, with the value.
-	OnReturn
-	// OnBoth: both.
-	OnBoth
-)
-
 // chooseBackends gives every probe its attach mechanism: the one that is asked
 // for, else the cheapest that should do.
 func (p *Plan) chooseBackends(asked string) error {
@@ -110,8 +81,9 @@ func (probe *Probe) choose(asked string, functions int, without []string) string
 	fentry := probe.Typed && !probe.Stack
 	switch {
 	case probe.On != OnEntry:
-		// Only a trampoline still has the arguments when the function returns.
-		if fentry {
+		// Only a trampoline still has the arguments when the function returns. A
+		// list has been taken apart by then.
+		if fentry && probe.Form != SkbQueue && probe.Form != SkbList {
 			can = []string{BackendFentry}
 		}
 	case !probe.shares():
@@ -145,6 +117,9 @@ func (probe *Probe) shares() bool {
 func (probe *Probe) refuseBackend(asked string, without []string) *Error {
 	e := &Error{Reason: NoBackend, Asked: fmt.Sprintf("probe %q", probe.Text)}
 	switch {
+	case probe.On != OnEntry && (probe.Form == SkbQueue || probe.Form == SkbList):
+		e.Fact = "its return cannot be shown, as it takes a list of packets"
+		e.Advice = "leave out the return"
 	case probe.On != OnEntry && !probe.Typed:
 		e.Fact = "its return cannot be shown: that takes a function whose type the kernel knows, with at most six arguments"
 		e.Advice = "leave out the return, or trace the function that calls it"

@@ -47,6 +47,9 @@ type Session struct {
 	missed     []uint64 // of each probe, when it was detached
 	reader     *ringbuf.Reader
 	options    Options
+
+	// LoadTime and AttachTime are how long the kernel took.
+	LoadTime, AttachTime time.Duration
 }
 
 // attachment is what keeps probes attached, and the probes that hang on it.
@@ -119,12 +122,15 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 		options:  options,
 	}
 	var err error
+	start := time.Now()
 	if s.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: options.Types}); err != nil {
 		return nil, &LoadError{Backend: s.refused(err), Err: err}
 	}
 	if s.reader, err = ringbuf.NewReader(s.collection.Maps[bpf.ProbesMapRing]); err != nil {
 		return nil, errors.Join(&LoadError{Err: err}, s.Close())
 	}
+	s.LoadTime = time.Since(start)
+	start = time.Now()
 	// The program of a return first: it is waiting when the first call comes.
 	for _, returns := range []bool{true, false} {
 		for _, program := range s.programs {
@@ -136,6 +142,7 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 			}
 		}
 	}
+	s.AttachTime = time.Since(start)
 	return s, nil
 }
 
