@@ -10,6 +10,7 @@
  * (bpf_probe_register compares max_ctx_offset).
  */
 #include "include/capture.h"
+#include "include/owner.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -82,4 +83,23 @@ SEC("raw_tp")
 int netcap_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 {
 	return capture(argument_of(ctx, probe_arg), argument_of(ctx, probe_sock));
+}
+
+/* The programs that keep the owners of sockets up to date. */
+SEC("kprobe")
+int netcap_learn_socket(struct pt_regs *ctx)
+{
+	return learn_socket(register_of(ctx, 0));
+}
+
+SEC("kprobe")
+int netcap_learn_child(struct pt_regs *ctx)
+{
+	return learn_child(register_of(ctx, 0), register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_learn_closed(struct pt_regs *ctx)
+{
+	return learn_closed(register_of(ctx, 0));
 }

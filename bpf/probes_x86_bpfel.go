@@ -31,6 +31,10 @@ type ProbesCounts struct {
 	LostOffset         uint64
 	NoDevice           uint64
 	Cut                uint64
+	LostList           uint64
+	LostReturn         uint64
+	RejectedNoOwner    uint64
+	Unused             [13]uint64
 }
 
 type ProbesEvent struct {
@@ -57,14 +61,26 @@ type ProbesEvent struct {
 	Unused         uint32
 }
 
+type ProbesOwner struct {
+	_      structs.HostLayout
+	Pid    uint32
+	Unused uint32
+	Comm   [2]uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	ProbesMapCounters             = "counters"
+	ProbesMapOwners               = "owners"
 	ProbesMapRing                 = "ring"
 	ProbesMapSlots                = "slots"
+	ProbesMapStrays               = "strays"
 	ProbesProgNetcapKprobe        = "netcap_kprobe"
+	ProbesProgNetcapLearnChild    = "netcap_learn_child"
+	ProbesProgNetcapLearnClosed   = "netcap_learn_closed"
+	ProbesProgNetcapLearnSocket   = "netcap_learn_socket"
 	ProbesProgNetcapRawTracepoint = "netcap_raw_tracepoint"
 	ProbesVarCpus                 = "cpus"
 	ProbesVarDataOffset           = "data_offset"
@@ -72,14 +88,31 @@ const (
 	ProbesVarFilterReadsAddresses = "filter_reads_addresses"
 	ProbesVarHeaderBytes          = "header_bytes"
 	ProbesVarInnerMode            = "inner_mode"
+	ProbesVarNameAccepts          = "name_accepts"
+	ProbesVarNameEnds             = "name_ends"
+	ProbesVarNameLoops            = "name_loops"
+	ProbesVarNameStarts           = "name_starts"
 	ProbesVarPagesDirect          = "pages_direct"
 	ProbesVarPagesMap             = "pages_map"
 	ProbesVarPagesShift           = "pages_shift"
 	ProbesVarProbeArg             = "probe_arg"
 	ProbesVarProbeIndex           = "probe_index"
 	ProbesVarProbeSock            = "probe_sock"
+	ProbesVarScopeByComm          = "scope_by_comm"
+	ProbesVarScopeByCpu           = "scope_by_cpu"
+	ProbesVarScopeByUid           = "scope_by_uid"
+	ProbesVarScopeCgroup          = "scope_cgroup"
+	ProbesVarScopeCgroupLevel     = "scope_cgroup_level"
+	ProbesVarScopeComm            = "scope_comm"
+	ProbesVarScopeCpus            = "scope_cpus"
 	ProbesVarScopeIfindex         = "scope_ifindex"
+	ProbesVarScopeInNetns         = "scope_in_netns"
+	ProbesVarScopeMark            = "scope_mark"
+	ProbesVarScopeMarkMask        = "scope_mark_mask"
 	ProbesVarScopeNetns           = "scope_netns"
+	ProbesVarScopePid             = "scope_pid"
+	ProbesVarScopeUid             = "scope_uid"
+	ProbesVarScoped               = "scoped"
 	ProbesVarSnaplen              = "snaplen"
 	ProbesVarSupplyHeaders        = "supply_headers"
 	ProbesVarTakeData             = "take_data"
@@ -130,6 +163,9 @@ type ProbesSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesProgramSpecs struct {
 	NetcapKprobe        *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
+	NetcapLearnChild    *ebpf.ProgramSpec `ebpf:"netcap_learn_child"`
+	NetcapLearnClosed   *ebpf.ProgramSpec `ebpf:"netcap_learn_closed"`
+	NetcapLearnSocket   *ebpf.ProgramSpec `ebpf:"netcap_learn_socket"`
 	NetcapRawTracepoint *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
 }
 
@@ -138,8 +174,10 @@ type ProbesProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesMapSpecs struct {
 	Counters *ebpf.MapSpec `ebpf:"counters"`
+	Owners   *ebpf.MapSpec `ebpf:"owners"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Slots    *ebpf.MapSpec `ebpf:"slots"`
+	Strays   *ebpf.MapSpec `ebpf:"strays"`
 }
 
 // ProbesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -152,14 +190,31 @@ type ProbesVariableSpecs struct {
 	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
 	HeaderBytes          *ebpf.VariableSpec `ebpf:"header_bytes"`
 	InnerMode            *ebpf.VariableSpec `ebpf:"inner_mode"`
+	NameAccepts          *ebpf.VariableSpec `ebpf:"name_accepts"`
+	NameEnds             *ebpf.VariableSpec `ebpf:"name_ends"`
+	NameLoops            *ebpf.VariableSpec `ebpf:"name_loops"`
+	NameStarts           *ebpf.VariableSpec `ebpf:"name_starts"`
 	PagesDirect          *ebpf.VariableSpec `ebpf:"pages_direct"`
 	PagesMap             *ebpf.VariableSpec `ebpf:"pages_map"`
 	PagesShift           *ebpf.VariableSpec `ebpf:"pages_shift"`
 	ProbeArg             *ebpf.VariableSpec `ebpf:"probe_arg"`
 	ProbeIndex           *ebpf.VariableSpec `ebpf:"probe_index"`
 	ProbeSock            *ebpf.VariableSpec `ebpf:"probe_sock"`
+	ScopeByComm          *ebpf.VariableSpec `ebpf:"scope_by_comm"`
+	ScopeByCpu           *ebpf.VariableSpec `ebpf:"scope_by_cpu"`
+	ScopeByUid           *ebpf.VariableSpec `ebpf:"scope_by_uid"`
+	ScopeCgroup          *ebpf.VariableSpec `ebpf:"scope_cgroup"`
+	ScopeCgroupLevel     *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
+	ScopeComm            *ebpf.VariableSpec `ebpf:"scope_comm"`
+	ScopeCpus            *ebpf.VariableSpec `ebpf:"scope_cpus"`
 	ScopeIfindex         *ebpf.VariableSpec `ebpf:"scope_ifindex"`
+	ScopeInNetns         *ebpf.VariableSpec `ebpf:"scope_in_netns"`
+	ScopeMark            *ebpf.VariableSpec `ebpf:"scope_mark"`
+	ScopeMarkMask        *ebpf.VariableSpec `ebpf:"scope_mark_mask"`
 	ScopeNetns           *ebpf.VariableSpec `ebpf:"scope_netns"`
+	ScopePid             *ebpf.VariableSpec `ebpf:"scope_pid"`
+	ScopeUid             *ebpf.VariableSpec `ebpf:"scope_uid"`
+	Scoped               *ebpf.VariableSpec `ebpf:"scoped"`
 	Snaplen              *ebpf.VariableSpec `ebpf:"snaplen"`
 	SupplyHeaders        *ebpf.VariableSpec `ebpf:"supply_headers"`
 	TakeData             *ebpf.VariableSpec `ebpf:"take_data"`
@@ -188,15 +243,19 @@ func (o *ProbesObjects) Close() error {
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesMaps struct {
 	Counters *ebpf.Map `ebpf:"counters"`
+	Owners   *ebpf.Map `ebpf:"owners"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Slots    *ebpf.Map `ebpf:"slots"`
+	Strays   *ebpf.Map `ebpf:"strays"`
 }
 
 func (m *ProbesMaps) Close() error {
 	return _ProbesClose(
 		m.Counters,
+		m.Owners,
 		m.Ring,
 		m.Slots,
+		m.Strays,
 	)
 }
 
@@ -210,14 +269,31 @@ type ProbesVariables struct {
 	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
 	HeaderBytes          *ebpf.Variable `ebpf:"header_bytes"`
 	InnerMode            *ebpf.Variable `ebpf:"inner_mode"`
+	NameAccepts          *ebpf.Variable `ebpf:"name_accepts"`
+	NameEnds             *ebpf.Variable `ebpf:"name_ends"`
+	NameLoops            *ebpf.Variable `ebpf:"name_loops"`
+	NameStarts           *ebpf.Variable `ebpf:"name_starts"`
 	PagesDirect          *ebpf.Variable `ebpf:"pages_direct"`
 	PagesMap             *ebpf.Variable `ebpf:"pages_map"`
 	PagesShift           *ebpf.Variable `ebpf:"pages_shift"`
 	ProbeArg             *ebpf.Variable `ebpf:"probe_arg"`
 	ProbeIndex           *ebpf.Variable `ebpf:"probe_index"`
 	ProbeSock            *ebpf.Variable `ebpf:"probe_sock"`
+	ScopeByComm          *ebpf.Variable `ebpf:"scope_by_comm"`
+	ScopeByCpu           *ebpf.Variable `ebpf:"scope_by_cpu"`
+	ScopeByUid           *ebpf.Variable `ebpf:"scope_by_uid"`
+	ScopeCgroup          *ebpf.Variable `ebpf:"scope_cgroup"`
+	ScopeCgroupLevel     *ebpf.Variable `ebpf:"scope_cgroup_level"`
+	ScopeComm            *ebpf.Variable `ebpf:"scope_comm"`
+	ScopeCpus            *ebpf.Variable `ebpf:"scope_cpus"`
 	ScopeIfindex         *ebpf.Variable `ebpf:"scope_ifindex"`
+	ScopeInNetns         *ebpf.Variable `ebpf:"scope_in_netns"`
+	ScopeMark            *ebpf.Variable `ebpf:"scope_mark"`
+	ScopeMarkMask        *ebpf.Variable `ebpf:"scope_mark_mask"`
 	ScopeNetns           *ebpf.Variable `ebpf:"scope_netns"`
+	ScopePid             *ebpf.Variable `ebpf:"scope_pid"`
+	ScopeUid             *ebpf.Variable `ebpf:"scope_uid"`
+	Scoped               *ebpf.Variable `ebpf:"scoped"`
 	Snaplen              *ebpf.Variable `ebpf:"snaplen"`
 	SupplyHeaders        *ebpf.Variable `ebpf:"supply_headers"`
 	TakeData             *ebpf.Variable `ebpf:"take_data"`
@@ -230,12 +306,18 @@ type ProbesVariables struct {
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesPrograms struct {
 	NetcapKprobe        *ebpf.Program `ebpf:"netcap_kprobe"`
+	NetcapLearnChild    *ebpf.Program `ebpf:"netcap_learn_child"`
+	NetcapLearnClosed   *ebpf.Program `ebpf:"netcap_learn_closed"`
+	NetcapLearnSocket   *ebpf.Program `ebpf:"netcap_learn_socket"`
 	NetcapRawTracepoint *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
 }
 
 func (p *ProbesPrograms) Close() error {
 	return _ProbesClose(
 		p.NetcapKprobe,
+		p.NetcapLearnChild,
+		p.NetcapLearnClosed,
+		p.NetcapLearnSocket,
 		p.NetcapRawTracepoint,
 	)
 }

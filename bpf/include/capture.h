@@ -2,6 +2,7 @@
 #ifndef NETCAP_CAPTURE_H
 #define NETCAP_CAPTURE_H
 
+#include "scope.h"
 #include "supply.h"
 #include "tunnel.h"
 #include "walk.h"
@@ -66,11 +67,16 @@ static __always_inline __u32 normalise(struct slot *slot)
 	__u64 linear, head, need;
 	__u8 *to;
 
-	verdict = in_scope(hit);
-	if (verdict != COUNT(captured) && verdict != COUNT(no_device))
-		return verdict;
+	if (!cpu_in_scope(hit->cpu))
+		return COUNT(rejected_scope);
 	if (copy_skb(slot->skb, hit->skb))
 		return COUNT(lost_fault);
+	verdict = COUNT(captured);
+	if (scoped) {
+		verdict = netcap_in_scope(hit->slot);
+		if (verdict != COUNT(captured) && verdict != COUNT(no_device))
+			return verdict;
+	}
 	if (take_data) {
 		if (!locate_data(copy, &place))
 			return COUNT(lost_offset);

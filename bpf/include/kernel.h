@@ -24,7 +24,9 @@ typedef __u32 __wsum;
 
 /* include/uapi/linux/bpf.h */
 enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
@@ -148,6 +150,7 @@ struct neighbour___listed {
 };
 
 struct net_device {
+	char name[16];
 	int ifindex;
 	unsigned short type;
 	unsigned char *dev_addr;
@@ -193,10 +196,15 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
 struct sock {
 	struct sock_common __sk_common;
 	struct dst_entry *sk_dst_cache;
 	__u32 sk_txhash;
+	kuid_t sk_uid;
 	__u16 sk_protocol;
 };
 
@@ -304,6 +312,7 @@ struct sk_buff {
 	__u16 csum_start;
 	__u16 csum_offset;
 	int skb_iif;
+	__u32 mark;
 	__be16 vlan_proto;
 	__u16 vlan_tci;
 	__be16 protocol;
@@ -324,6 +333,83 @@ struct sk_buff___vlan_present {
 /* since v6.2 (commit 354259fa73e2) */
 struct sk_buff___vlan_all {
 	__u32 vlan_all;
+};
+
+/* What a scope is compared with. */
+struct hlist_head___devices {
+	struct hlist_node *first;
+};
+
+struct net___devices {
+	struct hlist_head___devices *dev_index_head;
+};
+
+struct net_device___indexed {
+	struct hlist_node index_hlist;
+};
+
+struct sock_common___listened {
+	struct sock *skc_listener;
+};
+
+struct inode {
+	unsigned long i_ino; /* a __u64 since v7.0 */
+};
+
+struct proto_ops {
+	int family;
+};
+
+struct socket {
+	struct sock *sk;
+	const struct proto_ops *ops;
+};
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
+struct task_struct {
+	struct task_struct *group_leader;
+	char comm[16];
+};
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+	int level;
+};
+
+/* since v6.1 (commit 7f203bc89eb6) */
+struct cgroup___ancestors {
+	struct cgroup *ancestors[0];
+};
+
+/* before that */
+struct cgroup___ids {
+	__u64 ancestor_ids[0];
+};
+
+struct sock_cgroup_data {
+	/* since v5.15 (commit 8520e224f547) */
+	struct cgroup *cgroup;
+};
+
+/* before that: the address of a cgroup, unless one of the two lowest bits is set */
+struct sock_cgroup_data___value {
+	__u64 val;
+};
+
+struct sock___open {
+	struct socket *sk_socket;
+};
+
+struct sock___cgroup {
+	struct sock_cgroup_data sk_cgrp_data;
 };
 
 #pragma clang attribute pop

@@ -66,6 +66,13 @@ struct frame {
 	__u8 no_device; /* nobody knows its device, and one is asked for */
 };
 
+/* The process that has made a socket. */
+struct owner {
+	__u32 pid; /* tgid; 0 if it is not known */
+	__u32 unused;
+	__u64 comm[2]; /* of its first thread: 16 characters */
+};
+
 /* Where one hit is worked on. */
 struct slot {
 	__u32 depth; /* of the first slot of a CPU: slots in use on it */
@@ -78,6 +85,7 @@ struct slot {
 	struct frame frame;
 	struct walk walk;
 	__u8 saved[16]; /* bytes before an inner packet without a link header */
+	struct owner owner;
 	struct event event;
 	__u8 packet[2 * CHUNK]; /* must follow event: both go out in one piece */
 };

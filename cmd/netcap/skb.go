@@ -89,7 +89,8 @@ func newSkb(io stdio) *cobra.Command {
 	f.StringVar(&o.request.Any, "any", "", "show packets that match `EXPRESSION`, or in which the one inside of a tunnel does")
 	f.IntSliceVar(&o.request.VXLANPorts, "vxlan-port", nil, fmt.Sprintf("with --inner or --any: UDP `PORT` of VXLAN; up to %d with commas (default %s)", plan.MaxVXLANPorts, defaultVXLANPorts()))
 	f.StringVarP(&o.request.Interface, "interface", "i", "", "only packets whose device is `INTERFACE` of this network namespace")
-	f.Var((*noDeviceFlag)(&o.request.DropNoDevice), "no-device", "with -i: `keep|drop` packets of which nobody knows the device")
+	o.addScopeFlags(f)
+	f.Var((*noDeviceFlag)(&o.request.DropNoDevice), "no-device", "with -i, --ifname or --netns: `keep|drop` packets of which nobody knows the device")
 	f.IntVarP(&o.request.Snaplen, "snaplen", "s", plan.MaxSnaplen, "capture at most `BYTES` of a packet (also --capture-max-size)")
 	f.BoolVar(&o.fakeHeaders, "fake-hdr", false, "supply headers that do not exist yet: always done")
 	f.BoolVar(&o.request.NoSupply, "no-fake-hdr", false, "leave out packets whose IP or transport header does not exist yet")
@@ -122,6 +123,8 @@ func newSkb(io stdio) *cobra.Command {
 		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
+		"ifname":         completeInterfaces,
+		"netns":          completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -151,6 +154,9 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	if f.Changed("fake-hdr") && !o.fakeHeaders { // --fake-hdr=false
 		o.request.NoSupply = true
 	}
+	if err := checkScopeFlags(f); err != nil {
+		return err
+	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
 	o.tcpdumpArgs = args
 	switch {
@@ -164,8 +170,8 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return &usageError{"--inner: the expression is empty", "as in --inner \"tcp port 80\""}
 	case f.Changed("any") && o.request.Any == "":
 		return &usageError{"--any: the expression is empty", "as in --any \"tcp port 80\""}
-	case f.Changed("no-device") && (o.request.Interface == "" || o.request.Interface == "any"):
-		return &usageError{"--no-device is for packets that -i cannot judge, and there is no -i", "add -i INTERFACE"}
+	case f.Changed("no-device") && (o.request.Interface == "" || o.request.Interface == "any") && !f.Changed("ifname") && !f.Changed("netns"):
+		return &usageError{"--no-device is for packets that -i, --ifname and --netns cannot judge, and none of them is given", "add -i INTERFACE"}
 	case o.fakeHeaders && o.request.NoSupply:
 		return &usageError{"--fake-hdr and --no-fake-hdr are opposites", "leave out one of the two"}
 	case f.Changed("skb-data-offset") && !o.request.SkbData:
@@ -258,7 +264,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := session.Open(p, spec, cpus, system.BTF())
+	s, err := session.Open(p, spec, cpus, system.BTF(), system.SocketOwners)
 	if err != nil {
 		return o.explain(io, system, err)
 	}

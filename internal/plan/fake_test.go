@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
+	"path"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
@@ -39,6 +41,14 @@ type kernel struct {
 	btfError    error
 	tracefs     error
 	pages       error
+	netns       map[string]uint64 // inode number by path, 0 for what is no netns
+	cgroups     map[string]uint64 // id by path below the root
+	processes   map[int]string    // names
+	threads     map[int]int       // process of a thread
+	users       map[string]uint32
+	members     []string // struct.member
+	inside      bool     // of a PID namespace
+	cgroupError error
 	slow        int // calls that a request without a fault must not make
 }
 
@@ -63,9 +73,21 @@ func newKernel() *kernel {
 		symbols:    []string{"mod_rx", "ip_rcv_core.isra.0"},
 		derived:    map[string][]string{"ip_rcv_core": {"ip_rcv_core.isra.0"}},
 		interfaces: []string{"lo", "eth0", "docker0"},
+		netns: map[string]uint64{
+			"/proc/1/ns/net": 4026531840, "/proc/77/ns/net": 4026532281, "/run/netns/blue": 4026532281,
+			"/var/run/netns/red": 4026532300, "/tmp/file": 0,
+		},
+		cgroups:   map[string]uint64{"/": 1, "/a.slice": 40, "/a.slice/b.service": 41},
+		processes: map[int]string{1: "systemd", 77: "nginx"},
+		threads:   map[int]int{78: 77},
+		users:     map[string]uint32{"root": 0, "www-data": 33},
+		members:   []string{"sock.sk_cgrp_data", "cgroup.ancestors"},
 	}
 	for _, fn := range []*btf.Func{
 		function("icmp_rcv", integer("int"), param(skb(), "skb")),
+		function("sock_alloc_file", pointer(structure("file")), param(pointer(structure("socket")), "sock")),
+		function("inet_csk_reqsk_queue_add", pointer(structure("sock")), param(pointer(structure("sock")), "sk")),
+		function("inet_release", integer("int"), param(pointer(structure("socket")), "sock")),
 		function("icmpv6_rcv", integer("int"), param(skb(), "skb")),
 		function("ip_local_deliver_finish", integer("int"), param(pointer(structure("net")), "net"),
 			param(pointer(structure("sock")), "sk"), param(skb(), "skb")),
@@ -132,6 +154,59 @@ func (k *kernel) Interfaces() ([]string, error) {
 }
 
 func (k *kernel) Netns() (uint64, error) { return 4026531840, nil }
+
+func (k *kernel) CPUs() (int, error) { return 4, nil }
+
+func (k *kernel) NetnsOf(path string) (uint64, error) {
+	inode, ok := k.netns[path]
+	switch {
+	case !ok:
+		return 0, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+	case inode == 0:
+		return 0, fmt.Errorf("%s: %w", path, fs.ErrInvalid)
+	}
+	return inode, nil
+}
+
+func (k *kernel) NetnsNames() ([]string, error) {
+	k.slow++
+	return []string{"blue", "red"}, nil
+}
+
+func (k *kernel) Cgroup(name string) (string, uint64, int, error) {
+	if k.cgroupError != nil {
+		return "", 0, 0, k.cgroupError
+	}
+	name = path.Join("/", name)
+	id, ok := k.cgroups[name]
+	if !ok {
+		return "", 0, 0, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	}
+	return name, id, len(strings.FieldsFunc(name, func(r rune) bool { return r == '/' })), nil
+}
+
+func (k *kernel) Process(pid int) (string, int, error) {
+	if process, ok := k.threads[pid]; ok {
+		pid = process
+	}
+	if name, ok := k.processes[pid]; ok {
+		return name, pid, nil
+	}
+	return "", 0, fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
+}
+
+func (k *kernel) SeesAllProcesses() (bool, error) { return !k.inside, nil }
+
+func (k *kernel) User(name string) (uint32, error) {
+	if uid, ok := k.users[name]; ok {
+		return uid, nil
+	}
+	return 0, fmt.Errorf("user %s: %w", name, fs.ErrNotExist)
+}
+
+func (k *kernel) HasMember(structure, member string) (bool, error) {
+	return slices.Contains(k.members, structure+"."+member), k.btfError
+}
 
 func (k *kernel) PageLayout() (direct, pageMap uint64, shift int, err error) {
 	if k.pages != nil {

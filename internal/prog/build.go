@@ -95,12 +95,16 @@ func Build(p *plan.Plan, bodies Bodies, cpus int) (*ebpf.CollectionSpec, error) 
 				return nil, err
 			}
 		}
+		if err := dropScope(program, p); err != nil {
+			return nil, err
+		}
 		if err := setProbeConstants(spec, program, i, probe); err != nil {
 			return nil, err
 		}
 		spec.Programs[program.Name] = program
 	}
 	dropProbeSection(spec)
+	keepLearners(spec, shells, p)
 	return spec, nil
 }
 
@@ -112,12 +116,9 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 			ports[i] = p.VXLANPorts[i]
 		}
 	}
-	for name, value := range map[string]any{
+	constants := map[string]any{
 		bpf.ProbesVarSnaplen:              uint32(p.Snaplen),
 		bpf.ProbesVarHeaderBytes:          uint32(headerBytes(p)),
-		bpf.ProbesVarScopeIfindex:         p.Scope.Ifindex,
-		bpf.ProbesVarScopeNetns:           uint32(p.Scope.Netns),
-		bpf.ProbesVarDropNoDevice:         flag(p.DropNoDevice),
 		bpf.ProbesVarSupplyHeaders:        flag(!p.NoSupply),
 		bpf.ProbesVarFilterReadsAddresses: flag(p.Filter.ReadsAddresses()),
 		bpf.ProbesVarTakeData:             flag(p.SkbData),
@@ -129,7 +130,9 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 		bpf.ProbesVarPagesShift:           uint32(p.Pages.Shift),
 		bpf.ProbesVarCpus:                 uint32(cpus),
 		bpf.ProbesVarWakeupBytes:          uint32(p.BufferSize / 8),
-	} {
+	}
+	maps.Copy(constants, scopeConstants(p))
+	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set constant %s: %w", name, err)
 		}

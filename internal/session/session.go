@@ -37,6 +37,7 @@ type Session struct {
 	links      []link.Link
 	missed     []uint64
 	reader     *ringbuf.Reader
+	learners   []link.Link
 }
 
 // LoadError says that the kernel refused a program or a map.
@@ -65,10 +66,11 @@ func (e *AttachError) Unwrap() error { return e.Err }
 // the first probe is attached, so that no hit comes too early.
 //
 // types may hold the kernel's type information if it has been read already.
+// sockets are those that are open, if the plan asks for their owners.
 //
-// The error is a [*LoadError] or an [*AttachError]; nothing stays attached
+// The error is a [*LoadError], an [*OwnersError] or an [*AttachError]; nothing stays attached
 // after one.
-func Open(p *plan.Plan, spec *ebpf.CollectionSpec, cpus int, types *btf.Cache) (*Session, error) {
+func Open(p *plan.Plan, spec *ebpf.CollectionSpec, cpus int, types *btf.Cache, sockets SocketOwners) (*Session, error) {
 	// Before v5.11 maps count against RLIMIT_MEMLOCK.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, &LoadError{err}
@@ -85,6 +87,9 @@ func Open(p *plan.Plan, spec *ebpf.CollectionSpec, cpus int, types *btf.Cache) (
 	}
 	if s.reader, err = ringbuf.NewReader(collection.Maps[bpf.ProbesMapRing]); err != nil {
 		return nil, errors.Join(&LoadError{err}, s.Close())
+	}
+	if err := s.openOwners(p, sockets); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	for i, probe := range p.Probes {
 		l, err := attach(probe, collection.Programs[prog.ProgramName(i)])
@@ -127,6 +132,7 @@ func (s *Session) Detach() error {
 	if attached {
 		errs = append(errs, s.settle())
 	}
+	errs = append(errs, s.detachOwners())
 	return errors.Join(errs...)
 }
 
