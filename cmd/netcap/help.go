@@ -58,9 +58,12 @@ its place.
 are not where it says: the packet is what follows skb->data + N, an Ethernet
 header first.
 
-With -i a packet that has no device yet, or no longer, is judged by that of its
-route or socket. Where there is none either it is kept, and counted;
---no-device drop leaves it out.
+-i, --ifname, --netns, --cgroup, --pid, --comm, --uid, --mark and --cpu say where a
+packet has to be, and whose; all that are given have to be so. A packet that has no
+device yet, or no longer, is judged by that of its route or socket. Where there is
+none either it is kept, and counted; --no-device drop leaves it out. --cgroup, --pid,
+--comm and --uid ask whose the packet's socket is, not which task the CPU runs. Packets
+without a socket are left out, and counted.
 
 The output of tcpdump goes to stdout, everything else to stderr. When all probes
 are attached a line "netcap: ready: ..." says so. SIGINT (Ctrl-C), SIGTERM,
@@ -76,6 +79,8 @@ const skbExample = `  netcap skb -f icmp_rcv@1 -i eth0 -e "host 10.227.0.45" -t 
   netcap skb -f ip_rcv@1,ip_local_deliver@1 udp port 53
   netcap skb -f tp:skb:kfree_skb -e "tcp port 9000"
   netcap skb -f __tcp_transmit_skb@2 -e "tcp port 9000" --provenance
+  netcap skb -f __tcp_transmit_skb@2,tcp_rcv_established@2 --comm curl
+  netcap skb -f __dev_queue_xmit@1 --ifname "veth*" --uid 1000
   netcap skb -f __dev_queue_xmit@1 -e "udp port 4789" --inner "host 10.0.0.1"
   netcap skb -f ip_rcv@1 -w - | tshark -r -
   netcap skb -f ip_rcv@1 -e "host 10.227.0.45" --dry-run`

@@ -32,7 +32,7 @@ func checkScopeFlags(f *pflag.FlagSet) error {
 		}
 	}
 	if pid := f.Lookup("pid"); pid.Changed && pid.Value.String() == "0" {
-		return &usageError{"--pid 0: there is no such process", "for packets without an owner there is no option; leave --pid out for all"}
+		return &usageError{"--pid 0: there is no such process", "leave --pid out for packets of all processes"}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -527,6 +528,19 @@ func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
 	if errors.As(err, &attach) {
 		step, symbol = attach.Probe.Backend, attach.Probe.Symbol
 		asked = fmt.Sprintf("attach probe %q", attach.Probe.Text)
+	}
+	var owners *session.OwnersError
+	if errors.As(err, &owners) {
+		asked = "find out whose the sockets are"
+		if owners.Symbol == "" {
+			hint := ""
+			if errors.Is(err, fs.ErrPermission) {
+				hint = "that takes root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH besides CAP_BPF and CAP_PERFMON"
+			}
+			return &runError{fmt.Errorf("%s: %w", asked, owners.Err), hint}
+		}
+		step, symbol = plan.BackendKprobe, owners.Symbol
+		asked += ": attach to " + symbol
 	}
 	if finding := system.Explain(step, symbol, err); finding != nil {
 		if finding.ID == kernel.Symbol && finding.Hint == "" {

@@ -84,7 +84,7 @@ func (s *Scope) lines() []string {
 	}
 	add(s.Ifindex != 0, "interface %s (index %d) in network namespace %d", s.Interface, s.Ifindex, s.Netns)
 	add(s.InNetns != 0, "network namespace %s (%d)", s.NetnsName, s.InNetns)
-	add(s.Ifnames != nil, "interfaces named %s in any network namespace that is in scope", alternatives(s.Ifnames))
+	add(s.Ifnames != nil, "interfaces named %s", alternatives(s.Ifnames))
 	add(s.CgroupID != 0, "sockets of cgroup %s (id %d, level %d)", s.Cgroup, s.CgroupID, s.CgroupLevel)
 	add(s.PID != 0, "sockets of process %d (%s)", s.PID, s.Process)
 	add(s.Comm != "", "sockets of processes named %q", s.Comm)
@@ -145,7 +145,7 @@ func parseScope(req Request) (s Scope, err error) {
 		}
 		if s.Globs, err = compileGlobs(req.Ifnames); errors.Is(err, errTooLong) {
 			return s, &Error{Reason: OutOfRange, Asked: asked,
-				Fact:   fmt.Sprintf("together the patterns may have %d characters and stand for as many, one more for each pattern counted in", globPlaces),
+				Fact:   fmt.Sprintf("all patterns together may have %d characters, where each counts for one more and a * for none", globPlaces),
 				Advice: "use shorter patterns, with * for what several names share"}
 		} else if err != nil {
 			return s, &Error{Reason: BadSyntax, Asked: asked, Fact: err.Error(),
@@ -433,13 +433,6 @@ func (s *Scope) findProcess(_ Request, sys System) error {
 		return nil
 	}
 	asked := fmt.Sprintf("--pid %d", s.PID)
-	if all, err := sys.SeesAllProcesses(); err != nil {
-		return fmt.Errorf("%s: %w", asked, err)
-	} else if !all {
-		return &Error{Reason: NotOnThisKernel, Asked: asked,
-			Fact:   "netcap runs in a PID namespace, where processes have other numbers than the kernel knows them by",
-			Advice: "use --comm, --cgroup or --netns, or run netcap in the first PID namespace (docker run --pid=host)"}
-	}
 	name, process, err := sys.Process(s.PID)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Error{Reason: NoProcess, Asked: asked, Fact: "there is no such process",
@@ -447,6 +440,13 @@ func (s *Scope) findProcess(_ Request, sys System) error {
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", asked, err)
+	}
+	if all, err := sys.SeesAllProcesses(); err != nil {
+		return fmt.Errorf("%s: %w", asked, err)
+	} else if !all {
+		return &Error{Reason: NotOnThisKernel, Asked: asked,
+			Fact:   "netcap runs in a PID namespace, where processes have other numbers than the kernel knows them by",
+			Advice: "use --comm, --cgroup or --netns, or run netcap in the first PID namespace (docker run --pid=host)"}
 	}
 	if process != s.PID {
 		return &Error{Reason: NoProcess, Asked: asked, Fact: fmt.Sprintf("it is a thread of process %d", process),
