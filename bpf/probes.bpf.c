@@ -10,6 +10,7 @@
  * (bpf_probe_register compares max_ctx_offset).
  */
 #include "include/capture.h"
+#include "include/owner.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -321,4 +322,23 @@ int netcap_tp_btf(struct bpf_raw_tracepoint_args *ctx)
 	struct target target = trampoline_target(ctx);
 
 	return capture(&target);
+}
+
+/* The programs that keep the owners of sockets up to date. */
+SEC("kprobe")
+int netcap_learn_socket(struct pt_regs *ctx)
+{
+	return learn_socket(register_of(ctx, 0));
+}
+
+SEC("kprobe")
+int netcap_learn_child(struct pt_regs *ctx)
+{
+	return learn_child(register_of(ctx, 0), register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_learn_closed(struct pt_regs *ctx)
+{
+	return learn_closed(register_of(ctx, 0));
 }

@@ -3,6 +3,7 @@
 #define NETCAP_DETAILS_H
 
 #include "device.h"
+#include "owner.h"
 
 /* Calls whose return is awaited. A function may call itself with the same skb
  * (a device on top of another), so that a place has several of them.
@@ -52,6 +53,11 @@ static __always_inline void describe(struct slot *slot)
 	d->tid = ids;
 	bpf_get_current_comm(d->comm, sizeof(d->comm));
 	d->uid = -1;
+	/* always 0 if the plan does not ask for owners */
+	if (netcap_find_owner(hit->slot)) {
+		d->owner = slot->owner.pid;
+		__builtin_memcpy(d->owner_comm, slot->owner.comm, sizeof(d->owner_comm));
+	}
 	if (sk && !read_member(&state, sk, __sk_common.skc_state) && is_full_state(state))
 		read_member(&d->uid, sk, sk_uid.val);
 	/* a frame has no skb, and its device is where a copy would have it */

@@ -194,6 +194,11 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 		if machine.Exchange {
 			exchange(program.Instructions)
 		}
+		if !made.Return {
+			if err := dropScope(program, p); err != nil {
+				return nil, err
+			}
+		}
 		if err := setProbeConstants(spec, program, made.Probes[0], first); err != nil {
 			return nil, err
 		}
@@ -208,6 +213,7 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 			return nil, err
 		}
 	}
+	keepLearners(spec, shells, p)
 	return spec, nil
 }
 
@@ -281,12 +287,9 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 			ports[i] = p.VXLANPorts[i]
 		}
 	}
-	for name, value := range map[string]any{
+	constants := map[string]any{
 		bpf.ProbesVarSnaplen:              uint32(p.Snaplen),
 		bpf.ProbesVarHeaderBytes:          uint32(headerBytes(p)),
-		bpf.ProbesVarScopeIfindex:         p.Scope.Ifindex,
-		bpf.ProbesVarScopeNetns:           uint32(p.Scope.Netns),
-		bpf.ProbesVarDropNoDevice:         flag(p.DropNoDevice),
 		bpf.ProbesVarSupplyHeaders:        flag(!p.NoSupply),
 		bpf.ProbesVarFilterReadsAddresses: flag(p.Filter.ReadsAddresses()),
 		bpf.ProbesVarTakeData:             flag(p.SkbData),
@@ -299,7 +302,9 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 		bpf.ProbesVarStripes:              uint32(Stripes(p, cpus)),
 		bpf.ProbesVarWithDetails:          flag(p.Details),
 		bpf.ProbesVarWakeupBytes:          uint32(p.BufferSize / 8),
-	} {
+	}
+	maps.Copy(constants, scopeConstants(p))
+	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set constant %s: %w", name, err)
 		}
