@@ -260,6 +260,8 @@ func TestMatch(t *testing.T) {
 		{"tx", "__dev_queue_xmit", "", true},
 		{"tx", "dev_queue_xmit", "", true},
 		{"tx", "tx", "", true},
+		{"kprobe:tx", "tx", "", true},
+		{"kprobe:tx", "__dev_queue_xmit", "", false},
 		{"qdisc", "fq_codel_enqueue", "sch_fq_codel", true},
 		{"tp:net:*", "netif_receive_skb", "", false},
 	} {
@@ -452,4 +454,14 @@ probe 2     returns_void%both
 	if table != want || p.Probes[0].Name != "icmp_rcv%return" || p.Probes[1].Name != "icmp_rcv" {
 		t.Errorf("got\n%s", table)
 	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(uint64(0xffffffea), 32, true, 1)
+	f.Fuzz(func(t *testing.T, value uint64, bits int, signed bool, kind int) {
+		r := Return{Bits: bits & 127, Signed: signed, Kind: ReturnKind(kind), Names: map[int64]string{0: "ZERO"}}
+		if text := r.Decode(value); value == 0 && r.Bits > 0 && text != "ZERO" {
+			t.Errorf("%+v: 0 is %q", r, text)
+		}
+	})
 }

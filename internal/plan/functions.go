@@ -98,7 +98,7 @@ func (r *resolver) resolveItem(it item) error {
 		}
 		return err
 	}
-	if set, ok := r.tables().set(it.symbol); ok && it.module == "" {
+	if set, ok := r.tables().set(it.symbol); ok && !it.plain {
 		return r.resolveSet(it, set)
 	}
 	return r.explainMissing(it)
@@ -280,7 +280,7 @@ func (r *resolver) resolveWithoutBTF(it item) (Probe, error) {
 			}
 		}
 	}
-	if _, isSet := r.tables().set(it.symbol); isSet && it.module == "" {
+	if _, isSet := r.tables().set(it.symbol); isSet && !it.plain {
 		return Probe{}, &noFunction{it.symbol} // a set: no need to read all symbols
 	}
 	found, _, err := r.sys.Symbol(it.symbol)

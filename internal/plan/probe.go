@@ -171,6 +171,7 @@ type item struct {
 	module   string // of a function, "" for any
 	symbol   string // a name or a pattern
 	pattern  bool   // symbol or category is a pattern
+	plain    bool   // symbol is the name of a function, not of a set
 	number   int    // N of @N, 0 if there is none
 	extra    int    // M of @N@M, 0 if there is none
 	on       On
@@ -359,7 +360,7 @@ func (it *item) parseName(name string) error {
 	case !prefixed:
 		it.symbol = name
 	case prefix == "kprobe":
-		it.symbol = rest
+		it.symbol, it.plain = rest, true
 	case prefix == "tracepoint" || prefix == "tp":
 		it.kind = Tracepoint
 		var split bool
@@ -378,7 +379,7 @@ func (it *item) parseName(name string) error {
 	case !isCategory(prefix):
 		return it.refuse(BadSyntax, accepted, "%q is neither a kind of probe nor the name of a module", prefix+":")
 	default:
-		it.module, it.symbol = prefix, rest
+		it.module, it.symbol, it.plain = prefix, rest, true
 	}
 	if pattern != "" {
 		it.symbol = strings.TrimSpace(it.symbol)
