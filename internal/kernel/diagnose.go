@@ -449,11 +449,13 @@ func (r *refusal) Unwrap() error { return r.err }
 // AtomicExchange tells whether a program may exchange a value in memory for
 // another in one step (BPF_XCHG, 5.12+), by loading one that does.
 func (s *System) AtomicExchange() bool {
+	xchg := asm.Xchg.Mem(asm.R10, asm.R1, asm.DWord, -8)
+	xchg.Constant = int64(asm.Xchg >> 8) // v0.22.0 of the library writes the constant, not the opcode's part of it
 	prog, err := s.load(ebpf.ProgramSpec{Type: ebpf.RawTracepoint, Instructions: asm.Instructions{
 		asm.Mov.Imm(asm.R1, 0),
 		asm.StoreMem(asm.R10, -8, asm.R1, asm.DWord),
 		asm.Mov.Imm(asm.R1, 1),
-		asm.Xchg.Mem(asm.R10, asm.R1, asm.DWord, -8),
+		xchg,
 		asm.Mov.Imm(asm.R0, 0),
 		asm.Return(),
 	}})
