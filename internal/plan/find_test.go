@@ -189,7 +189,8 @@ func TestRefuseMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := p.String(); !strings.Contains(text, "\nprobe 19 ") || strings.Contains(text, "\nprobe 20 ") || !strings.Contains(text, "\n...         and 45 more\nprograms    1 kprobe.multi\n") {
+	p.Describe(k)
+	if text := p.String(); !strings.Contains(text, "void many_0(struct sk_buff *skb)\n") || !strings.Contains(text, "\nprobe 19 ") || strings.Contains(text, "\nprobe 20 ") || !strings.Contains(text, "\n...         and 45 more\nprograms    1 kprobe.multi for 65 probes\n") {
 		t.Errorf("got\n%s", text)
 	}
 }
