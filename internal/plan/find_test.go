@@ -217,6 +217,20 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// Where BTF is not that of what the compiler has derived, nobody knows where
+// the arguments are.
+func TestDerivedUnknown(t *testing.T) {
+	k := newKernel()
+	k.describesDerived = false
+	_, err := Resolve(Request{Probes: []string{"enqueue_to_backlog"}}, k)
+	requireRefusal(t, err, Untraceable, `probe "enqueue_to_backlog": enqueue_to_backlog cannot be traced here: the compiler has made enqueue_to_backlog.constprop.0 of it, whose arguments may be others`,
+		"trace a function that calls it; which those are, the kernel does not tell")
+	p, err := Resolve(Request{Probes: []string{"rx,icmp"}}, k)
+	if want := "tracepoint:net:netif_receive_skb ip_rcv ip_local_deliver_finish icmp_rcv icmpv6_rcv"; err != nil || strings.Join(texts(p), " ") != want {
+		t.Errorf("got %v, %v", texts(p), err)
+	}
+}
+
 func TestJoinRemarks(t *testing.T) {
 	k := newKernel()
 	var probes []string
