@@ -392,6 +392,7 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 			return nil, err
 		}
 	}
+	verified := false
 	for {
 		spec, err := prog.Build(p, bodies, prog.Machine{CPUs: cpus, Exchange: exchange})
 		if err != nil {
@@ -407,7 +408,21 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 			return s, nil
 		}
 		missing := session.Missing(err)
-		if missing == "" || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		// What BTF describes may exist under another symbol, or nowhere.
+		if attach := new(session.AttachError); missing == "" && !verified && errors.As(err, &attach) {
+			verified = true
+			changed, verifyErr := p.Verify(o.request, system)
+			if verifyErr != nil {
+				return nil, verifyErr
+			}
+			if changed {
+				continue
+			}
+		}
+		if missing == "" {
 			return nil, err
 		}
 		if o.verbose {
