@@ -402,6 +402,9 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 			Types: system.BTF(), Addresses: system.Addresses, Progress: show.step,
 		})
 		if err == nil {
+			if n := len(s.LeftOut); n > 0 {
+				o.tell(io, "notice: %s left out, as the kernel refuses them: %s", plural(uint64(n), "function"), someOf(p, s.LeftOut))
+			}
 			if o.verbose {
 				o.tell(io, "loaded in %s, attached in %s", milliseconds(s.LoadTime), milliseconds(s.AttachTime))
 			}
@@ -432,6 +435,19 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 			return nil, err
 		}
 	}
+}
+
+// someOf names the first of many probes.
+func someOf(p *plan.Plan, probes []int) string {
+	const most = 5
+	var names []string
+	for _, i := range probes[:min(len(probes), most)] {
+		names = append(names, p.Probes[i].Name)
+	}
+	if len(probes) > most {
+		names = append(names, "...")
+	}
+	return strings.Join(names, ", ")
 }
 
 // assemble translates the expressions of a plan.
@@ -584,9 +600,6 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 			text += " (" + probe.Backend + ")"
 		}
 		probes = append(probes, text)
-	}
-	if n := len(probes); n > probesListed {
-		probes = append(probes[:3:3], fmt.Sprintf("... (%d probes in all)", n))
 	}
 	line := "tracing " + strings.Join(probes, ", ")
 	if strings.TrimSpace(p.Filter.String()) != "" {

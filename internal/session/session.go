@@ -48,6 +48,9 @@ type Session struct {
 	reader     *ringbuf.Reader
 	options    Options
 
+	// LeftOut are the probes that patterns have brought and that the kernel has
+	// refused, by their position in the plan.
+	LeftOut []int
 	// LoadTime and AttachTime are how long the kernel took.
 	LoadTime, AttachTime time.Duration
 }
@@ -166,11 +169,14 @@ func (s *Session) attach(ctx context.Context, program prog.Program) error {
 	first := s.plan.Probes[program.Probes[0]]
 	switch {
 	case first.Backend == plan.BackendKprobeMulti:
-		return s.attachMulti(ctx, program)
+		return s.attachMulti(ctx, program, program.Probes)
 	case first.Shared:
 		return s.attachShared(ctx, program)
 	}
 	l, err := attachOne(first, loaded)
+	if err != nil && first.Backend == plan.BackendKprobe {
+		return s.leaveOut(program.Probes[0], err)
+	}
 	if err != nil {
 		return &AttachError{first, err}
 	}
