@@ -54,7 +54,9 @@ type kernel struct {
 	members     []string // struct.member
 	inside      bool     // of a PID namespace
 	cgroupError error
-	slow        int // calls that a request without a fault must not make
+	// describesDerived: BTF is that of what the compiler has derived.
+	describesDerived bool
+	slow             int // calls that a request without a fault must not make
 }
 
 func newKernel() *kernel {
@@ -91,6 +93,8 @@ func newKernel() *kernel {
 		threads:   map[int]int{78: 77},
 		users:     map[string]uint32{"root": 0, "www-data": 33},
 		members:   []string{"sock.sk_cgrp_data", "cgroup.ancestors"},
+
+		describesDerived: true,
 	}
 	for _, fn := range []*btf.Func{
 		function("icmp_rcv", integer("int"), param(skb(), "skb")),
@@ -231,7 +235,7 @@ func (k *kernel) PacketFunctions(visit func(symbol, name, module, signature stri
 		proto := k.functions[name].Type.(*btf.FuncProto)
 		symbol := name
 		if slices.Contains(k.untraceable, name) {
-			if len(k.derived[name]) == 0 {
+			if len(k.derived[name]) == 0 || !k.describesDerived {
 				continue
 			}
 			symbol = k.derived[name][0]

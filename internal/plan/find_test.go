@@ -189,7 +189,8 @@ func TestRefuseMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := p.String(); !strings.Contains(text, "\nprobe 19 ") || strings.Contains(text, "\nprobe 20 ") || !strings.Contains(text, "\n...         and 45 more\nprograms    1 kprobe.multi\n") {
+	p.Describe(k)
+	if text := p.String(); !strings.Contains(text, "void many_0(struct sk_buff *skb)\n") || !strings.Contains(text, "\nprobe 19 ") || strings.Contains(text, "\nprobe 20 ") || !strings.Contains(text, "\n...         and 45 more\nprograms    1 kprobe.multi for 65 probes\n") {
 		t.Errorf("got\n%s", text)
 	}
 }
@@ -203,16 +204,47 @@ func TestTracepointPatternNoTracefs(t *testing.T) {
 		"name the tracepoints one by one; their category is not checked then")
 }
 
-// With Verify, a function that the compiler has inlined is found out though no
+// A function that the compiler has inlined or renamed is found out though no
 // table knows it.
 func TestVerify(t *testing.T) {
 	k := newKernel()
+	request := Request{Probes: []string{"logs,skb_cmp", "all"}, MaxProbes: 100}
+	p, err := Resolve(request, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := p.Verify(request, k); changed || err != nil {
+		t.Errorf("got %v, %v", changed, err)
+	}
+
+	request = Request{Probes: []string{"logs,skb_cmp"}}
+	if p, err = Resolve(request, k); err != nil {
+		t.Fatal(err)
+	}
+	k.untraceable = append(k.untraceable, "skb_cmp")
+	k.derived["skb_cmp"] = []string{"skb_cmp.isra.0"}
+	changed, err := p.Verify(request, k)
+	if got := p.Probes[1]; !changed || err != nil || got.Symbol != "skb_cmp.isra.0" || got.BTFName != "skb_cmp" || got.Name != "skb_cmp" || got.Typed || got.Backend != BackendKprobe {
+		t.Errorf("got %v, %v: %+v", changed, err, got)
+	}
+
 	k.untraceable = append(k.untraceable, "logs")
-	_, err := Resolve(Request{Probes: []string{"logs"}, Verify: true}, k)
+	_, err = p.Verify(request, k)
 	requireRefusal(t, err, Untraceable, `probe "logs": logs cannot be traced here: the compiler has inlined it everywhere, so that there is no place to trace`,
 		"trace a function that calls it; which those are, the kernel does not tell")
-	if _, err := Resolve(Request{Probes: []string{"logs"}}, k); err != nil {
-		t.Error(err)
+}
+
+// Where BTF is not that of what the compiler has derived, nobody knows where
+// the arguments are.
+func TestDerivedUnknown(t *testing.T) {
+	k := newKernel()
+	k.describesDerived = false
+	_, err := Resolve(Request{Probes: []string{"enqueue_to_backlog"}}, k)
+	requireRefusal(t, err, Untraceable, `probe "enqueue_to_backlog": enqueue_to_backlog cannot be traced here: the compiler has made enqueue_to_backlog.constprop.0 of it, whose arguments may be others`,
+		"trace a function that calls it; which those are, the kernel does not tell")
+	p, err := Resolve(Request{Probes: []string{"rx,icmp"}}, k)
+	if want := "tracepoint:net:netif_receive_skb ip_rcv ip_local_deliver_finish icmp_rcv icmpv6_rcv"; err != nil || strings.Join(texts(p), " ") != want {
+		t.Errorf("got %v, %v", texts(p), err)
 	}
 }
 
@@ -260,6 +292,8 @@ func TestMatch(t *testing.T) {
 		{"tx", "__dev_queue_xmit", "", true},
 		{"tx", "dev_queue_xmit", "", true},
 		{"tx", "tx", "", true},
+		{"kprobe:tx", "tx", "", true},
+		{"kprobe:tx", "__dev_queue_xmit", "", false},
 		{"qdisc", "fq_codel_enqueue", "sch_fq_codel", true},
 		{"tp:net:*", "netif_receive_skb", "", false},
 	} {
@@ -452,4 +486,14 @@ probe 2     returns_void%both
 	if table != want || p.Probes[0].Name != "icmp_rcv%return" || p.Probes[1].Name != "icmp_rcv" {
 		t.Errorf("got\n%s", table)
 	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(uint64(0xffffffea), 32, true, 1)
+	f.Fuzz(func(t *testing.T, value uint64, bits int, signed bool, kind int) {
+		r := Return{Bits: bits & 127, Signed: signed, Kind: ReturnKind(kind), Names: map[int64]string{0: "ZERO"}}
+		if text := r.Decode(value); value == 0 && r.Bits > 0 && text != "ZERO" {
+			t.Errorf("%+v: 0 is %q", r, text)
+		}
+	})
 }

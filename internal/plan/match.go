@@ -147,7 +147,7 @@ func (it item) matches(t *tables) (func(symbol, module string) bool, error) {
 	if err != nil {
 		return nil, it.refuse(BadSyntax, accepted, "%s", err)
 	}
-	if set, ok := t.set(it.symbol); ok && !it.pattern {
+	if set, ok := t.set(it.symbol); ok && !it.pattern && !it.plain {
 		if match, err = t.matchSet(set, match); err != nil {
 			return nil, err
 		}

@@ -382,7 +382,7 @@ func (it item) refuseExclusion(reason Reason, advice, fact string) *Error {
 func (r *resolver) exclusion(it item) (func(Probe) bool, error) {
 	t := r.tables()
 	set, isSet := t.set(it.symbol)
-	if isSet = isSet && !it.pattern && it.kind == Kprobe && it.module == ""; isSet {
+	if isSet = isSet && !it.pattern && it.kind == Kprobe && !it.plain; isSet {
 		_, _, err := r.find(it.symbol, false)
 		isSet = err != nil
 	}

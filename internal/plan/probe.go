@@ -139,8 +139,8 @@ type Probe struct {
 	// fentry hold: not variadic, arguments of at most 8 bytes, at most 12 of
 	// them and on amd64 6 (arch_prepare_bpf_trampoline; more from 6.7 on).
 	Typed bool
-	// Prototype is the C declaration, "" if the kernel has no BTF for it, or
-	// if the probe comes from a pattern of many.
+	// Prototype is the C declaration, "" if the kernel has no BTF for it, or if
+	// the probe comes from a pattern: see [Plan.Describe].
 	Prototype string
 	// Backend is the attach mechanism, one of the Backend constants.
 	Backend string
@@ -176,6 +176,7 @@ type item struct {
 	module   string // of a function, "" for any
 	symbol   string // a name or a pattern
 	pattern  bool   // symbol or category is a pattern
+	plain    bool   // symbol is the name of a function, not of a set
 	number   int    // N of @N, 0 if there is none
 	extra    int    // M of @N@M, 0 if there is none
 	on       On
@@ -364,7 +365,7 @@ func (it *item) parseName(name string) error {
 	case !prefixed:
 		it.symbol = name
 	case prefix == "kprobe":
-		it.symbol = rest
+		it.symbol, it.plain = rest, true
 	case prefix == "tracepoint" || prefix == "tp":
 		it.kind = Tracepoint
 		var split bool
@@ -383,7 +384,7 @@ func (it *item) parseName(name string) error {
 	case !isCategory(prefix):
 		return it.refuse(BadSyntax, accepted, "%q is neither a kind of probe nor the name of a module", prefix+":")
 	default:
-		it.module, it.symbol = prefix, rest
+		it.module, it.symbol, it.plain = prefix, rest, true
 	}
 	if pattern != "" {
 		it.symbol = strings.TrimSpace(it.symbol)
