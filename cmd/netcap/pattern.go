@@ -48,10 +48,17 @@ func matchFunction(pattern string) (func(symbol, module string) bool, error) {
 // expression/, which matches anywhere in it.
 func matchName(pattern string) (func(string) bool, error) {
 	if inner, ok := strings.CutPrefix(pattern, "/"); ok {
+		const hint = "as in \"/^ip_.*rcv/\""
 		inner, closed := strings.CutSuffix(inner, "/")
+		if !closed {
+			return nil, &usageError{fmt.Sprintf("pattern %q: the regular expression has no closing /", pattern), hint}
+		}
+		if inner == "" {
+			return nil, &usageError{fmt.Sprintf("pattern %q: the regular expression is empty", pattern), hint}
+		}
 		re, err := regexp.Compile(inner)
-		if !closed || inner == "" || err != nil {
-			return nil, &usageError{fmt.Sprintf("pattern %q: no regular expression between two /", pattern), "as in \"/^ip_.*rcv/\""}
+		if err != nil {
+			return nil, &usageError{fmt.Sprintf("pattern %q: %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: ")), hint}
 		}
 		return re.MatchString, nil
 	}

@@ -84,7 +84,7 @@ func (s *System) declaredFunctions() ([]packetFunction, error) {
 		defer s.scanning.Unlock()
 		for _, m := range all {
 			m.types.functions(func(name, signature []byte) {
-				if !bytes.ContainsAny(signature, packetLetters) {
+				if !bytes.ContainsAny(signature, packetLetters) || notrace(name) {
 					return
 				}
 				text, ok := signatures[string(signature)]
@@ -102,6 +102,18 @@ func (s *System) declaredFunctions() ([]packetFunction, error) {
 			return a.name == b.name && a.module == b.module
 		}), nil
 	})
+}
+
+// notrace tells whether a function is one of those that the macros of
+// tracepoints make and that no kernel lets be traced (include/trace/
+// trace_events.h, perf.h, bpf_probe.h). There are a hundred of them.
+func notrace(name []byte) bool {
+	for _, prefix := range []string{"__bpf_trace_", "trace_event_raw_event_", "perf_trace_"} {
+		if bytes.HasPrefix(name, []byte(prefix)) {
+			return true
+		}
+	}
+	return false
 }
 
 // compareStrings compares pairs, the first that differs decides.

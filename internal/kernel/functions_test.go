@@ -101,8 +101,8 @@ func TestPacketFunctionsHere(t *testing.T) {
 		t.Error("not sorted")
 	}
 	for _, name := range slow {
-		if _, ok := slices.BinarySearch(quick, name); !ok {
-			t.Errorf("%s is missing", name)
+		if _, ok := slices.BinarySearch(quick, name); ok == notrace([]byte(name)) {
+			t.Errorf("%s: found is %v", name, ok)
 		}
 	}
 	t.Logf("%d functions in BTF, %d of them can be traced, %d with a struct sk_buff * by the slow way", len(quick), len(functions), len(slow))
