@@ -105,7 +105,7 @@ func TestPacketFunctionsHere(t *testing.T) {
 			t.Errorf("%s: found is %v", name, ok)
 		}
 	}
-	t.Logf("%d functions in BTF, %d of them can be traced, %d with a struct sk_buff * by the slow way", len(quick), len(functions), len(slow))
+	t.Logf("%d functions with a packet in BTF, %d of them can be traced, %d with a struct sk_buff * by the slow way", len(quick), len(functions), len(slow))
 }
 
 func TestTraceable(t *testing.T) {
