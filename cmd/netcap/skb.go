@@ -61,6 +61,8 @@ const (
 	clangLimit = time.Minute
 	// segmentSnaplen has room for the headers of TCP in a tunnel over IPv6.
 	segmentSnaplen = 256
+	// probesShown is how many probes the ready line names.
+	probesShown = 20
 	// expressionShown is how much of an expression the ready line repeats.
 	expressionShown = 80
 )
@@ -83,7 +85,10 @@ func newSkb(io stdio) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringArrayVarP(&o.request.Probes, "function", "f", nil, "trace `PROBE`: func@N, kprobe:func@N or tracepoint:category:name; several with commas or several -f")
+	f.StringArrayVarP(&o.request.Probes, "function", "f", nil, "trace `PROBE`: a function, a pattern, a set or tracepoint:category:name; several with commas or several -f")
+	f.StringArrayVarP(&o.request.Exclude, "exclude", "x", nil, "leave out what `PATTERN` matches, as in -x 'skb_*'; as for -f")
+	f.IntVar(&o.request.MaxProbes, "max-probes", plan.DefaultMaxProbes, "refuse to trace more than `N` probes")
+	f.Var((*onFlag)(&o.request.On), "on", "trace functions on `entry|return|both`")
 	f.StringArrayVarP(&o.expressions, "expression", "e", nil, "show packets that match the pcap-filter(7) `EXPRESSION`")
 	f.StringVar(&o.request.Inner, "inner", "", "show packets in which the one inside of a tunnel matches `EXPRESSION`")
 	f.StringVar(&o.request.Any, "any", "", "show packets that match `EXPRESSION`, or in which the one inside of a tunnel does")
@@ -120,6 +125,7 @@ func newSkb(io stdio) *cobra.Command {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"output":         cobra.FixedCompletions([]string{string(outputTcpdump), string(outputText)}, cobra.ShellCompDirectiveNoFileComp),
 		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"on":             cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
 		"function": func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -171,6 +177,9 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return &usageError{"--no-device is for packets that -i cannot judge, and there is no -i", "add -i INTERFACE"}
 	case o.fakeHeaders && o.request.NoSupply:
 		return &usageError{"--fake-hdr and --no-fake-hdr are opposites", "leave out one of the two"}
+	case f.Changed("max-probes") && o.request.MaxProbes < 1:
+		return &usageError{fmt.Sprintf("--max-probes %d: there has to be at least one", o.request.MaxProbes),
+			fmt.Sprintf("leave it out for at most %d", plan.DefaultMaxProbes)}
 	case f.Changed("skb-data-offset") && !o.request.SkbData:
 		return &usageError{"--skb-data-offset counts from skb->data, and packets are not taken from there", "add --skb-data"}
 	case o.provenance && o.writeFile != "":
@@ -460,7 +469,11 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 		return nil
 	}
 	var probes []string
-	for _, probe := range p.Probes {
+	for i, probe := range p.Probes {
+		if i == probesShown {
+			probes = append(probes, fmt.Sprintf("and %d more", len(p.Probes)-i))
+			break
+		}
 		text := probe.Text
 		if o.verbose {
 			text += " (" + probe.Backend + ")"
