@@ -9,13 +9,6 @@ import (
 	"github.com/netcap-project/netcap/internal/kernel"
 )
 
-// withSets is the grammar with two sets.
-func withSets() grammar {
-	g := newGrammar()
-	g.sets = func() []namedSet { return []namedSet{{"rx", "in"}, {"tx", "out"}} }
-	return g
-}
-
 func TestCompleteProbes(t *testing.T) {
 	system := kernel.New()
 	if err := system.LikelyFunctions(func(string, string) {}); err != nil {
@@ -41,7 +34,7 @@ func TestCompleteProbes(t *testing.T) {
 		{"nowhere_to_be_found", nil, []string{""}, space},
 		{"/ip", nil, []string{"ip_rcv"}, space},
 	} {
-		got, directive := completeProbes(system, withSets(), test.word)
+		got, directive := completeProbes(system, test.word)
 		for _, want := range test.with {
 			if !slices.Contains(got, want) {
 				t.Errorf("%q: %q is missing", test.word, want)
@@ -57,7 +50,7 @@ func TestCompleteProbes(t *testing.T) {
 		}
 	}
 	// The category depends on whether tracefs can be read.
-	got, _ := completeProbes(system, withSets(), "tp:")
+	got, _ := completeProbes(system, "tp:")
 	if !slices.Contains(got, "tp:skb:kfree_skb") && !slices.Contains(got, "tp:unknown:kfree_skb") {
 		t.Errorf("no kfree_skb among %q", got)
 	}
@@ -69,7 +62,7 @@ func BenchmarkComplete(b *testing.B) {
 		b.Skip(err)
 	}
 	for b.Loop() {
-		if got, _ := completeProbes(kernel.New(), newGrammar(), "ip_"); len(got) == 0 {
+		if got, _ := completeProbes(kernel.New(), "ip_"); len(got) == 0 {
 			b.Fatal("nothing")
 		}
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"testing"
+
+	"github.com/netcap-project/netcap/internal/kernel"
 )
 
 func TestSplitProbes(t *testing.T) {
@@ -42,7 +44,7 @@ func TestPatterns(t *testing.T) {
 		{[]string{"tp:net:netif_rx", "nf_*"}, false, true, true, false},
 		{[]string{"tp:/n$/:/^tcp/"}, false, false, false, true},
 	} {
-		p, err := newGrammar().compilePatterns(test.words)
+		p, err := compilePatterns(test.words, kernel.New())
 		if err != nil {
 			t.Errorf("%q: %v", test.words, err)
 			continue
@@ -54,7 +56,7 @@ func TestPatterns(t *testing.T) {
 		}
 	}
 	for _, word := range []string{"", "/", "//", "/(/", "tcp[", "tp:net", "tp:", "tp::", "a,"} {
-		if _, err := newGrammar().compilePatterns([]string{word}); err == nil {
+		if _, err := compilePatterns([]string{word}, kernel.New()); err == nil {
 			t.Errorf("%q: no error", word)
 		}
 	}
@@ -65,16 +67,5 @@ func TestPacketArguments(t *testing.T) {
 	want := []packetArgument{{2, "struct sk_buff *"}, {5, "struct sk_buff **"}, {6, "struct sk_buff_head *"}, {8, "struct xdp_buff *"}}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
-	}
-}
-
-func TestFitsFentry(t *testing.T) {
-	for signature, want := range map[string][2]bool{ // amd64, arm64
-		"S": {true, true}, "wwwwwS": {true, true}, "wwwwwwS": {false, true}, "wwwwwwwwwwwwS": {false, false},
-		"S2": {false, false}, "Sm": {false, false}, "S.": {false, false},
-	} {
-		if got := [2]bool{fitsFentry("amd64", signature), fitsFentry("arm64", signature)}; got != want {
-			t.Errorf("%s: got %v", signature, got)
-		}
 	}
 }

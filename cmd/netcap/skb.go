@@ -128,15 +128,18 @@ func newSkb(io stdio) *cobra.Command {
 		"on":             cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
-		"function": func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return completeProbes(kernel.New(), newGrammar(), word)
-		},
+		"function":       completeProbe,
+		"exclude":        completeProbe,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
 		}
 	}
 	return cmd
+}
+
+func completeProbe(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return completeProbes(kernel.New(), word)
 }
 
 func completeInterfaces(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
