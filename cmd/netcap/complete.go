@@ -80,7 +80,7 @@ func probesLike(system *kernel.System, word string) ([]string, error) {
 	}
 	slices.Sort(modules)
 	found = append(found, slices.Compact(modules)...)
-	for _, set := range plan.SetNames() {
+	for _, set := range append(plan.SetNames(), plan.Set{Name: "all"}) {
 		if strings.HasPrefix(set.Name, word) {
 			found = append(found, set.Name)
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/cilium/ebpf/btf"
@@ -66,6 +67,8 @@ type setCount struct {
 const (
 	kindFunction   = "function"
 	kindTracepoint = "tracepoint"
+	backendFentry      = "fentry"
+	backendKprobeMulti = "kprobe.multi"
 	// backendNone stands where a function cannot be traced.
 	backendNone = "none"
 )
@@ -271,34 +274,40 @@ func tryBackends(system *kernel.System) backends {
 		return backends{unknown: true}
 	}
 	var b backends
-	fentry := make(chan bool, 1)
-	go func() { fentry <- system.Fentry() == nil }()
-	if b.multi = system.KprobeMulti() == nil; !b.multi {
-		b.kprobe = system.Kprobe() == nil
-	}
-	b.fentry = <-fentry
+	var tries sync.WaitGroup
+	tries.Go(func() { b.fentry = system.Fentry() == nil })
+	tries.Go(func() { b.multi = system.KprobeMulti() == nil })
+	tries.Go(func() { b.kprobe = system.Kprobe() == nil })
+	tries.Wait()
 	return b
 }
 
-// of returns how a place is traced if it is one of a few.
+// of returns how a place is traced if it is one of a few, in the order in which
+// a plan chooses.
 func (b backends) of(system *kernel.System, p *place) string {
+	// One program of kprobe.multi is for all kinds of calls, and leads from a
+	// pointer to one packet.
+	multi := b.multi && strings.ContainsAny(p.signature, "SP")
 	switch {
 	case p.Kind == kindTracepoint:
 		return plan.BackendRawTracepoint
 	case b.unknown:
 		return ""
 	case b.fentry && system.Trampoline(p.Symbol, p.Module):
-		return "fentry"
-	case b.multi:
-		return "kprobe.multi"
-	case !b.kprobe || system.Blacklisted(p.Symbol):
-		return backendNone
+		return backendFentry
+	case b.kprobe && !system.Blacklisted(p.Symbol) && !ambiguous(system, p.Symbol):
+		return plan.BackendKprobe
+	case multi:
+		return backendKprobeMulti
 	}
-	// A kprobe goes by the name alone.
-	if owners, err := system.ModuleOf(p.Symbol); err == nil && len(owners) > 1 {
-		return backendNone
-	}
-	return plan.BackendKprobe
+	return backendNone
+}
+
+// ambiguous tells whether there are several functions of a name, which a kprobe
+// cannot tell apart.
+func ambiguous(system *kernel.System, symbol string) bool {
+	owners, err := system.ModuleOf(symbol)
+	return err == nil && len(owners) > 1
 }
 
 func printJSON[T any](w io.Writer, lines []T) error {

@@ -10,8 +10,9 @@ import (
 	"github.com/netcap-project/netcap/internal/plan"
 )
 
-// matchName compiles, for the category or the name of a tracepoint, a glob, which covers the whole name, or a /regular
-// expression/, which matches anywhere in it.
+// matchName compiles, for the category or the name of a tracepoint, a glob,
+// which covers the whole name, or a /regular expression/, which matches anywhere
+// in it.
 func matchName(pattern string) (func(string) bool, error) {
 	if inner, ok := strings.CutPrefix(pattern, "/"); ok {
 		const hint = "as in \"/^ip_.*rcv/\""
@@ -103,6 +104,9 @@ func compilePatterns(words []string, system plan.System) (patterns, error) {
 }
 
 func (p *patterns) add(text string, system plan.System) error {
+	if text == "" {
+		return &usageError{"pattern \"\": it is empty", "as in \"tcp_*\""}
+	}
 	rest, ok := cutTracepoint(text)
 	if !ok {
 		match, err := plan.Match(text)
