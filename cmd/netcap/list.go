@@ -65,8 +65,8 @@ type setCount struct {
 }
 
 const (
-	kindFunction   = "function"
-	kindTracepoint = "tracepoint"
+	kindFunction       = "function"
+	kindTracepoint     = "tracepoint"
 	backendFentry      = "fentry"
 	backendKprobeMulti = "kprobe.multi"
 	// backendNone stands where a function cannot be traced.
