@@ -429,24 +429,30 @@ func (s *System) Modules() ([]string, error) {
 	return names, err
 }
 
-// ModuleOf returns the modules, sorted, that have a function symbol of that
-// name, "" for the kernel image; none if there is no such symbol. A module
-// with several functions of the name is returned several times: a kprobe
-// cannot tell them apart.
-//
-// The first call reads /proc/kallsyms, which takes a tenth of a second.
-func (s *System) ModuleOf(symbol string) ([]string, error) {
-	all, err := s.owners.get(func() (map[string][]string, error) {
+// symbolIndex has the function symbols of /proc/kallsyms.
+type symbolIndex struct {
+	owners map[string][]string // modules, "" for the kernel image, by name
+	// derived has what the compiler has made of a function and can be traced, by
+	// the function's name: ip_rcv_core.isra.0 by ip_rcv_core.
+	derived map[string][]string
+}
+
+// indexSymbols reads /proc/kallsyms, which takes a tenth of a second.
+func (s *System) indexSymbols() (symbolIndex, error) {
+	return s.symbolsByName.get(func() (symbolIndex, error) {
 		modules := make(map[string]string)
 		image := []string{""} // of most functions
-		owners := make(map[string][]string, 1<<17)
+		index := symbolIndex{owners: make(map[string][]string, 1<<17), derived: make(map[string][]string)}
 		err := s.eachSymbol(func(y rawSymbol) {
 			if !isFunction(y.kind) {
 				return
 			}
-			known, ok := owners[string(y.name)]
+			known, ok := index.owners[string(y.name)]
+			if !ok {
+				index.addDerived(y.name)
+			}
 			if !ok && len(y.module) == 0 {
-				owners[string(y.name)] = image
+				index.owners[string(y.name)] = image
 				return
 			}
 			module, named := modules[string(y.module)]
@@ -454,14 +460,47 @@ func (s *System) ModuleOf(symbol string) ([]string, error) {
 				module = string(y.module)
 				modules[module] = module
 			}
-			owners[string(y.name)] = append(known[:len(known):len(known)], module)
+			index.owners[string(y.name)] = append(known[:len(known):len(known)], module)
 		})
-		return owners, err
+		return index, err
 	})
+}
+
+// addDerived takes in a symbol if the compiler has derived it. An unlikely
+// branch (.cold) is no function.
+func (x symbolIndex) addDerived(name []byte) {
+	dot := bytes.IndexByte(name, '.')
+	if dot > 0 && !bytes.HasSuffix(name, []byte(".cold")) {
+		base := string(name[:dot])
+		x.derived[base] = append(x.derived[base], string(name))
+	}
+}
+
+// Symbol tells whether the kernel, loaded modules included, has a function
+// symbol called name, and which ones the compiler has derived from it and that
+// can be traced: ip_rcv_core.isra.0 from ip_rcv_core.
+//
+// The first call reads /proc/kallsyms, which takes a tenth of a second.
+func (s *System) Symbol(name string) (found bool, derived []string, err error) {
+	index, err := s.indexSymbols()
+	if err != nil {
+		return false, nil, err
+	}
+	return len(index.owners[name]) > 0, slices.Sorted(slices.Values(index.derived[name])), nil
+}
+
+// ModuleOf returns the modules, sorted, that have a function symbol of that
+// name, "" for the kernel image; none if there is no such symbol. A module
+// with several functions of the name is returned several times: a kprobe
+// cannot tell them apart.
+//
+// The first call reads /proc/kallsyms, which takes a tenth of a second.
+func (s *System) ModuleOf(symbol string) ([]string, error) {
+	index, err := s.indexSymbols()
 	if err != nil {
 		return nil, err
 	}
-	return slices.Sorted(slices.Values(all[symbol])), nil
+	return slices.Sorted(slices.Values(index.owners[symbol])), nil
 }
 
 // ModuleOnDisk tells whether there is a module of that name for this kernel,
