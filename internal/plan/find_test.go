@@ -260,6 +260,8 @@ func TestMatch(t *testing.T) {
 		{"tx", "__dev_queue_xmit", "", true},
 		{"tx", "dev_queue_xmit", "", true},
 		{"tx", "tx", "", true},
+		{"kprobe:tx", "tx", "", true},
+		{"kprobe:tx", "__dev_queue_xmit", "", false},
 		{"qdisc", "fq_codel_enqueue", "sch_fq_codel", true},
 		{"tp:net:*", "netif_receive_skb", "", false},
 	} {
@@ -303,7 +305,7 @@ func TestTables(t *testing.T) {
 			if slices.Contains(set.members[:i], member) {
 				t.Errorf("set %s: %s is in it twice", set.name, member)
 			}
-			if isName(member) && tables.avoided(member) != nil {
+			if isName(member) && tables.avoided(member).leftOut("*") {
 				t.Errorf("set %s: %s is to be avoided", set.name, member)
 			}
 		}
@@ -336,8 +338,8 @@ func TestTables(t *testing.T) {
 		t.Errorf("avoid: %d lines, %d understood", got, len(tables.avoid))
 	}
 	for _, a := range tables.avoid {
-		if a.reason == "" {
-			t.Error("avoid: a line without a reason")
+		if a.reason == "" || !slices.Contains([]string{"never", "pattern", "all", "keep"}, a.degree) {
+			t.Errorf("avoid: %q for %q", a.degree, a.reason)
 		}
 	}
 	if got := len(slices.Collect(tableLines(listsText))); got != len(tables.lists) {
@@ -452,4 +454,14 @@ probe 2     returns_void%both
 	if table != want || p.Probes[0].Name != "icmp_rcv%return" || p.Probes[1].Name != "icmp_rcv" {
 		t.Errorf("got\n%s", table)
 	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(uint64(0xffffffea), 32, true, 1)
+	f.Fuzz(func(t *testing.T, value uint64, bits int, signed bool, kind int) {
+		r := Return{Bits: bits & 127, Signed: signed, Kind: ReturnKind(kind), Names: map[int64]string{0: "ZERO"}}
+		if text := r.Decode(value); value == 0 && r.Bits > 0 && text != "ZERO" {
+			t.Errorf("%+v: 0 is %q", r, text)
+		}
+	})
 }

@@ -98,7 +98,7 @@ func (r *resolver) resolveItem(it item) error {
 		}
 		return err
 	}
-	if set, ok := r.tables().set(it.symbol); ok && it.module == "" {
+	if set, ok := r.tables().set(it.symbol); ok && !it.plain {
 		return r.resolveSet(it, set)
 	}
 	return r.explainMissing(it)
@@ -112,7 +112,7 @@ func (e *noFunction) Error() string { return "no function " + e.name }
 // resolveFunction resolves a function that is named singly. The error is a
 // *noFunction if BTF does not know it.
 func (r *resolver) resolveFunction(it item) (Probe, error) {
-	if a := r.tables().avoided(baseName(it.symbol)); a != nil && a.never {
+	if a := r.tables().avoided(baseName(it.symbol)); a.never() {
 		return Probe{}, it.refuse(Untraceable, "", "it is not safe to trace, or of no use: %s", a.reason)
 	}
 	if it.module != "" {
@@ -280,7 +280,7 @@ func (r *resolver) resolveWithoutBTF(it item) (Probe, error) {
 			}
 		}
 	}
-	if _, isSet := r.tables().set(it.symbol); isSet && it.module == "" {
+	if _, isSet := r.tables().set(it.symbol); isSet && !it.plain {
 		return Probe{}, &noFunction{it.symbol} // a set: no need to read all symbols
 	}
 	found, _, err := r.sys.Symbol(it.symbol)

@@ -98,6 +98,9 @@ func matcher(pattern string) (func(string) bool, error) {
 	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && isName(prefix) {
 		return func(name string) bool { return strings.HasPrefix(name, prefix) }, nil
 	}
+	if suffix, ok := strings.CutPrefix(pattern, "*"); ok && isName(suffix) {
+		return func(name string) bool { return strings.HasSuffix(name, suffix) }, nil
+	}
 	re, err := compileGlob(pattern)
 	if err != nil {
 		return nil, err
@@ -144,7 +147,7 @@ func (it item) matches(t *tables) (func(symbol, module string) bool, error) {
 	if err != nil {
 		return nil, it.refuse(BadSyntax, accepted, "%s", err)
 	}
-	if set, ok := t.set(it.symbol); ok && !it.pattern {
+	if set, ok := t.set(it.symbol); ok && !it.pattern && !it.plain {
 		if match, err = t.matchSet(set, match); err != nil {
 			return nil, err
 		}

@@ -237,7 +237,7 @@ func twice(functions []kernelFunction, i int) bool {
 // expandOne makes the probe of a function that a pattern matches, or says why
 // it is left out.
 func (r *resolver) expandOne(it item, f kernelFunction) (Probe, string, error) {
-	if a := r.tables().avoided(baseName(f.symbol)); a != nil {
+	if a := r.tables().avoided(baseName(f.symbol)); a.leftOut(it.symbol) {
 		return Probe{}, a.reason, nil
 	}
 	signature := strings.TrimSuffix(f.signature, string(letterVariadic))
@@ -382,7 +382,7 @@ func (it item) refuseExclusion(reason Reason, advice, fact string) *Error {
 func (r *resolver) exclusion(it item) (func(Probe) bool, error) {
 	t := r.tables()
 	set, isSet := t.set(it.symbol)
-	if isSet = isSet && !it.pattern && it.kind == Kprobe && it.module == ""; isSet {
+	if isSet = isSet && !it.pattern && it.kind == Kprobe && !it.plain; isSet {
 		_, _, err := r.find(it.symbol, false)
 		isSet = err != nil
 	}

@@ -171,6 +171,7 @@ type item struct {
 	module   string // of a function, "" for any
 	symbol   string // a name or a pattern
 	pattern  bool   // symbol or category is a pattern
+	plain    bool   // symbol is the name of a function, not of a set
 	number   int    // N of @N, 0 if there is none
 	extra    int    // M of @N@M, 0 if there is none
 	on       On
@@ -359,7 +360,7 @@ func (it *item) parseName(name string) error {
 	case !prefixed:
 		it.symbol = name
 	case prefix == "kprobe":
-		it.symbol = rest
+		it.symbol, it.plain = rest, true
 	case prefix == "tracepoint" || prefix == "tp":
 		it.kind = Tracepoint
 		var split bool
@@ -374,11 +375,11 @@ func (it *item) parseName(name string) error {
 		}
 		it.pattern = isGlob(it.category)
 	case isReserved(prefix):
-		return it.refuse(NotInThisVersion, accepted, "probes of kind %q are not in this version", prefix)
+		return it.refuseKind(prefix, rest)
 	case !isCategory(prefix):
 		return it.refuse(BadSyntax, accepted, "%q is neither a kind of probe nor the name of a module", prefix+":")
 	default:
-		it.module, it.symbol = prefix, rest
+		it.module, it.symbol, it.plain = prefix, rest, true
 	}
 	if pattern != "" {
 		it.symbol = strings.TrimSpace(it.symbol)
@@ -430,10 +431,28 @@ func (it *item) parseNumbers(numbers string) error {
 // tool or of a later version.
 func isReserved(prefix string) bool {
 	switch prefix {
-	case "kretprobe", "fentry", "fexit", "raw_tp", "raw_tracepoint", "tp_btf", "uprobe", "uretprobe", "usdt":
+	case "kretprobe", "fexit", "fentry", "raw_tp", "raw_tracepoint", "tp_btf", "uprobe", "uretprobe", "usdt":
 		return true
 	}
 	return false
+}
+
+// refuseKind proposes what to write instead of the kind of probe of another
+// tool.
+func (it item) refuseKind(prefix, rest string) *Error {
+	name, _, _ := strings.Cut(rest, "@")
+	if !isName(name) {
+		name = "icmp_rcv"
+	}
+	switch prefix {
+	case "kretprobe", "fexit":
+		return it.refuse(BadSyntax, fmt.Sprintf("try -f %s%%return", name), "the return of a function is written func%%return")
+	case "fentry":
+		return it.refuse(BadSyntax, fmt.Sprintf("try -f %s", name), "netcap chooses how to attach to a function")
+	case "raw_tp", "raw_tracepoint", "tp_btf":
+		return it.refuse(BadSyntax, "as in -f tracepoint:skb:kfree_skb", "netcap chooses how to attach to a tracepoint")
+	}
+	return it.refuse(NotInThisVersion, accepted, "probes of kind %q are not in this version", prefix)
 }
 
 // refuseName explains why the name of the item is none.

@@ -292,7 +292,7 @@ func (r *resolver) describe() {
 			continue
 		}
 		name := cmp.Or(probe.BTFName, probe.Symbol)
-		if fn, err := r.sys.Function(name); err == nil && !probe.named {
+		if fn, err := r.sys.Function(name); err == nil {
 			if proto, ok := fn.Type.(*btf.FuncProto); ok {
 				probe.Prototype = prototype(name, proto)
 			}

@@ -153,7 +153,9 @@ func TestRefuseProbes(t *testing.T) {
 		{"@1", BadSyntax, `probe "@1": the name is missing`, accepted},
 		{"icmp rcv@1", BadSyntax, `probe "icmp rcv@1": "icmp rcv" is not the name of a function`, accepted},
 		{"icmp_rcv+4@1", NotInThisVersion, `probe "icmp_rcv+4@1": a place inside of a function is not in this version`, accepted},
-		{"kretprobe:icmp_rcv", NotInThisVersion, `probe "kretprobe:icmp_rcv": probes of kind "kretprobe" are not in this version`, accepted},
+		{"kretprobe:icmp_rcv@1", BadSyntax, `probe "kretprobe:icmp_rcv@1": the return of a function is written func%return`, "try -f icmp_rcv%return"},
+		{"fentry:icmp_*", BadSyntax, `probe "fentry:icmp_*": netcap chooses how to attach to a function`, "try -f icmp_rcv"},
+		{"tp_btf:kfree_skb", BadSyntax, `probe "tp_btf:kfree_skb": netcap chooses how to attach to a tracepoint`, "as in -f tracepoint:skb:kfree_skb"},
 		{"usdt:app:rx@1", NotInThisVersion, `probe "usdt:app:rx@1": probes of kind "usdt" are not in this version`, accepted},
 		{"skb:kfree_skb", BadSyntax, `probe "skb:kfree_skb": "skb:" is neither a kind of probe nor a module`, "for a tracepoint, write -f tracepoint:skb:kfree_skb"},
 		{":x@1", BadSyntax, `probe ":x@1": ":" is neither a kind of probe nor the name of a module`, accepted},
@@ -201,6 +203,7 @@ func TestRefuseProbes(t *testing.T) {
 		{"tp:nowhere:*", NoMatch, `probe "tp:nowhere:*": no tracepoint that takes a packet matches`, ""},
 		{"skb_queue_*", NoMatch, `probe "skb_queue_*": nothing of it can be traced; 1 left out: 1 (takes a queue or a list, not a packet)`, "a glob covers the whole name, as in -f 'tcp_*'; a regular expression any part of it, as in -f '/^tcp_.*rcv/'"},
 		{"bridge", NoMatch, `probe "bridge": this kernel has nothing of the set bridge, frames that a bridge takes; from module bridge`, "load the module that it is about, or name functions"},
+		{"kprobe:rx", NoFunction, `probe "kprobe:rx": this kernel has no function rx`, "a function that the compiler has inlined everywhere cannot be probed; /proc/kallsyms lists the others"},
 		{"rx@1", BadSyntax, `probe "rx@1": rx is a set of functions, each with its own argument`, "try -f rx"},
 		{"rx@1@2", BadSyntax, `probe "rx@1@2": an extra argument is for one function, not for a set`, "try -f rx"},
 
