@@ -31,6 +31,34 @@ type ProbesCounts struct {
 	LostOffset         uint64
 	NoDevice           uint64
 	Cut                uint64
+	LostList           uint64
+	LostReturn         uint64
+	Unused             [14]uint64
+}
+
+type ProbesDetails struct {
+	_         structs.HostLayout
+	Head      uint64
+	Sock      uint64
+	Extra     uint64
+	Value     uint64
+	Call      uint64
+	Parent    uint64
+	Trail     uint32
+	Netns     uint32
+	Ifindex   uint32
+	Mark      uint32
+	Pid       uint32
+	Tid       uint32
+	Owner     uint32
+	Uid       uint32
+	Why       uint8
+	Context   uint8
+	Moment    uint8
+	Unused    [5]uint8
+	Comm      [16]int8
+	OwnerComm [16]int8
+	Ifname    [16]int8
 }
 
 type ProbesEvent struct {
@@ -61,12 +89,22 @@ type ProbesEvent struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ProbesMapCalls                = "calls"
 	ProbesMapCounters             = "counters"
+	ProbesMapPlaces               = "places"
 	ProbesMapRing                 = "ring"
 	ProbesMapSlots                = "slots"
+	ProbesProgNetcapFentry        = "netcap_fentry"
+	ProbesProgNetcapFentryFrame   = "netcap_fentry_frame"
+	ProbesProgNetcapFentryList    = "netcap_fentry_list"
+	ProbesProgNetcapFexit         = "netcap_fexit"
 	ProbesProgNetcapKprobe        = "netcap_kprobe"
+	ProbesProgNetcapKprobeFrame   = "netcap_kprobe_frame"
+	ProbesProgNetcapKprobeList    = "netcap_kprobe_list"
+	ProbesProgNetcapKprobeMulti   = "netcap_kprobe_multi"
+	ProbesProgNetcapKprobeShared  = "netcap_kprobe_shared"
 	ProbesProgNetcapRawTracepoint = "netcap_raw_tracepoint"
-	ProbesVarCpus                 = "cpus"
+	ProbesProgNetcapTpBtf         = "netcap_tp_btf"
 	ProbesVarDataOffset           = "data_offset"
 	ProbesVarDropNoDevice         = "drop_no_device"
 	ProbesVarFilterReadsAddresses = "filter_reads_addresses"
@@ -76,15 +114,21 @@ const (
 	ProbesVarPagesMap             = "pages_map"
 	ProbesVarPagesShift           = "pages_shift"
 	ProbesVarProbeArg             = "probe_arg"
+	ProbesVarProbeExtra           = "probe_extra"
 	ProbesVarProbeIndex           = "probe_index"
+	ProbesVarProbeIndirect        = "probe_indirect"
+	ProbesVarProbeReturns         = "probe_returns"
 	ProbesVarProbeSock            = "probe_sock"
+	ProbesVarProbeValue           = "probe_value"
 	ProbesVarScopeIfindex         = "scope_ifindex"
 	ProbesVarScopeNetns           = "scope_netns"
 	ProbesVarSnaplen              = "snaplen"
+	ProbesVarStripes              = "stripes"
 	ProbesVarSupplyHeaders        = "supply_headers"
 	ProbesVarTakeData             = "take_data"
 	ProbesVarVxlanPorts           = "vxlan_ports"
 	ProbesVarWakeupBytes          = "wakeup_bytes"
+	ProbesVarWithDetails          = "with_details"
 )
 
 // LoadProbes returns the embedded CollectionSpec for Probes.
@@ -129,15 +173,26 @@ type ProbesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesProgramSpecs struct {
+	NetcapFentry        *ebpf.ProgramSpec `ebpf:"netcap_fentry"`
+	NetcapFentryFrame   *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList    *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
+	NetcapFexit         *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
 	NetcapKprobe        *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList    *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeShared  *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared"`
 	NetcapRawTracepoint *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf         *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
 }
 
 // ProbesMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesMapSpecs struct {
+	Calls    *ebpf.MapSpec `ebpf:"calls"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
+	Places   *ebpf.MapSpec `ebpf:"places"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Slots    *ebpf.MapSpec `ebpf:"slots"`
 }
@@ -146,7 +201,6 @@ type ProbesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesVariableSpecs struct {
-	Cpus                 *ebpf.VariableSpec `ebpf:"cpus"`
 	DataOffset           *ebpf.VariableSpec `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.VariableSpec `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
@@ -156,15 +210,21 @@ type ProbesVariableSpecs struct {
 	PagesMap             *ebpf.VariableSpec `ebpf:"pages_map"`
 	PagesShift           *ebpf.VariableSpec `ebpf:"pages_shift"`
 	ProbeArg             *ebpf.VariableSpec `ebpf:"probe_arg"`
+	ProbeExtra           *ebpf.VariableSpec `ebpf:"probe_extra"`
 	ProbeIndex           *ebpf.VariableSpec `ebpf:"probe_index"`
+	ProbeIndirect        *ebpf.VariableSpec `ebpf:"probe_indirect"`
+	ProbeReturns         *ebpf.VariableSpec `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.VariableSpec `ebpf:"probe_sock"`
+	ProbeValue           *ebpf.VariableSpec `ebpf:"probe_value"`
 	ScopeIfindex         *ebpf.VariableSpec `ebpf:"scope_ifindex"`
 	ScopeNetns           *ebpf.VariableSpec `ebpf:"scope_netns"`
 	Snaplen              *ebpf.VariableSpec `ebpf:"snaplen"`
+	Stripes              *ebpf.VariableSpec `ebpf:"stripes"`
 	SupplyHeaders        *ebpf.VariableSpec `ebpf:"supply_headers"`
 	TakeData             *ebpf.VariableSpec `ebpf:"take_data"`
 	VxlanPorts           *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 	WakeupBytes          *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	WithDetails          *ebpf.VariableSpec `ebpf:"with_details"`
 }
 
 // ProbesObjects contains all objects after they have been loaded into the kernel.
@@ -187,14 +247,18 @@ func (o *ProbesObjects) Close() error {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesMaps struct {
+	Calls    *ebpf.Map `ebpf:"calls"`
 	Counters *ebpf.Map `ebpf:"counters"`
+	Places   *ebpf.Map `ebpf:"places"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Slots    *ebpf.Map `ebpf:"slots"`
 }
 
 func (m *ProbesMaps) Close() error {
 	return _ProbesClose(
+		m.Calls,
 		m.Counters,
+		m.Places,
 		m.Ring,
 		m.Slots,
 	)
@@ -204,7 +268,6 @@ func (m *ProbesMaps) Close() error {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesVariables struct {
-	Cpus                 *ebpf.Variable `ebpf:"cpus"`
 	DataOffset           *ebpf.Variable `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.Variable `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
@@ -214,29 +277,53 @@ type ProbesVariables struct {
 	PagesMap             *ebpf.Variable `ebpf:"pages_map"`
 	PagesShift           *ebpf.Variable `ebpf:"pages_shift"`
 	ProbeArg             *ebpf.Variable `ebpf:"probe_arg"`
+	ProbeExtra           *ebpf.Variable `ebpf:"probe_extra"`
 	ProbeIndex           *ebpf.Variable `ebpf:"probe_index"`
+	ProbeIndirect        *ebpf.Variable `ebpf:"probe_indirect"`
+	ProbeReturns         *ebpf.Variable `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.Variable `ebpf:"probe_sock"`
+	ProbeValue           *ebpf.Variable `ebpf:"probe_value"`
 	ScopeIfindex         *ebpf.Variable `ebpf:"scope_ifindex"`
 	ScopeNetns           *ebpf.Variable `ebpf:"scope_netns"`
 	Snaplen              *ebpf.Variable `ebpf:"snaplen"`
+	Stripes              *ebpf.Variable `ebpf:"stripes"`
 	SupplyHeaders        *ebpf.Variable `ebpf:"supply_headers"`
 	TakeData             *ebpf.Variable `ebpf:"take_data"`
 	VxlanPorts           *ebpf.Variable `ebpf:"vxlan_ports"`
 	WakeupBytes          *ebpf.Variable `ebpf:"wakeup_bytes"`
+	WithDetails          *ebpf.Variable `ebpf:"with_details"`
 }
 
 // ProbesPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesPrograms struct {
+	NetcapFentry        *ebpf.Program `ebpf:"netcap_fentry"`
+	NetcapFentryFrame   *ebpf.Program `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList    *ebpf.Program `ebpf:"netcap_fentry_list"`
+	NetcapFexit         *ebpf.Program `ebpf:"netcap_fexit"`
 	NetcapKprobe        *ebpf.Program `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame   *ebpf.Program `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList    *ebpf.Program `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti   *ebpf.Program `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeShared  *ebpf.Program `ebpf:"netcap_kprobe_shared"`
 	NetcapRawTracepoint *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf         *ebpf.Program `ebpf:"netcap_tp_btf"`
 }
 
 func (p *ProbesPrograms) Close() error {
 	return _ProbesClose(
+		p.NetcapFentry,
+		p.NetcapFentryFrame,
+		p.NetcapFentryList,
+		p.NetcapFexit,
 		p.NetcapKprobe,
+		p.NetcapKprobeFrame,
+		p.NetcapKprobeList,
+		p.NetcapKprobeMulti,
+		p.NetcapKprobeShared,
 		p.NetcapRawTracepoint,
+		p.NetcapTpBtf,
 	)
 }
 

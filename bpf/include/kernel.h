@@ -24,7 +24,9 @@ typedef __u32 __wsum;
 
 /* include/uapi/linux/bpf.h */
 enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
@@ -148,6 +150,7 @@ struct neighbour___listed {
 };
 
 struct net_device {
+	char name[16];
 	int ifindex;
 	unsigned short type;
 	unsigned char *dev_addr;
@@ -193,10 +196,15 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
 struct sock {
 	struct sock_common __sk_common;
 	struct dst_entry *sk_dst_cache;
 	__u32 sk_txhash;
+	kuid_t sk_uid;
 	__u16 sk_protocol;
 };
 
@@ -279,6 +287,16 @@ struct skb_frag {
 
 struct sk_buff;
 
+struct xdp_rxq_info {
+	struct net_device *dev;
+};
+
+struct xdp_buff {
+	void *data;
+	void *data_end;
+	struct xdp_rxq_info *rxq;
+};
+
 struct skb_shared_info {
 	__u8 nr_frags;
 	unsigned short gso_size;
@@ -304,6 +322,7 @@ struct sk_buff {
 	__u16 csum_start;
 	__u16 csum_offset;
 	int skb_iif;
+	__u32 mark;
 	__be16 vlan_proto;
 	__u16 vlan_tci;
 	__be16 protocol;

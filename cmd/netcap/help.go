@@ -45,7 +45,7 @@ PROBE is one of
     tp:category:name            be patterns
 
 Several are given with commas or with several -f. With more than one, each line
-of output starts with the name of its probe. -x leaves out again what is too
+of output starts with the name of its probe, unless -o says what it starts with. -x leaves out again what is too
 much: -f all -x 'skb_*'. What a packet hangs on may be a struct sk_buff *, a
 struct sk_buff **, a struct sk_buff_head * and, with N, a struct list_head * (of
 both every skb), or a struct xdp_buff *. Names that kernels have changed are
@@ -77,6 +77,26 @@ its place.
 are not where it says: the packet is what follows skb->data + N, an Ethernet
 header first.
 
+-o LIST says what stands before each packet, in the order of LIST:
+
+    probe, cpu         the name of the probe, the processor
+    time, mono         date and time; seconds since the machine was started,
+                       without the time that it slept (CLOCK_MONOTONIC)
+    task, pid,         the task that the processor ran, as comm:pid, and
+    tid, comm          (softirq), (hardirq) or (nmi) if that was interrupted:
+                       the packet need not be the task's then
+    owner, uid         the process to which the socket belongs, its user
+    netns, ifname,     inode number of the network namespace, name and index
+    ifindex            of the device
+    mark, len, caplen  the packet's mark, its length, the bytes captured of it
+    skb, head, sock    addresses: the sk_buff, its buffer, which clones have in
+                       common, the socket
+    why, trail,        of a packet that is followed: why it is shown, its
+    parent             number, the sk_buff from which it was followed
+    value, extra       what the function has returned, its extra argument
+
+What nobody knows is "-". "-o none" leaves it all out.
+
 With -i a packet that has no device yet, or no longer, is judged by that of its
 route or socket. Where there is none either it is kept, and counted;
 --no-device drop leaves it out.
@@ -94,7 +114,7 @@ const skbExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-
   netcap skb -f tracepoint:net:netif_receive_skb -e "tcp port 9000" -c 10 -w out.pcap
   netcap skb -f ip_rcv,ip_local_deliver udp port 53
   netcap skb -f rx,tx -x 'skb_*' -e "host 10.227.0.45 and icmp"
-  netcap skb -f tp:skb:kfree_skb -e "tcp port 9000"
+  netcap skb -f tp:skb:kfree_skb -e "tcp port 9000" -o time,cpu,task,owner
   netcap skb -f __tcp_transmit_skb -e "tcp port 9000" --provenance
   netcap skb -f __dev_queue_xmit -e "udp port 4789" --inner "host 10.0.0.1"
   netcap skb -f ip_rcv -w - | tshark -r -

@@ -65,10 +65,8 @@ type setCount struct {
 }
 
 const (
-	kindFunction       = "function"
-	kindTracepoint     = "tracepoint"
-	backendFentry      = "fentry"
-	backendKprobeMulti = "kprobe.multi"
+	kindFunction   = "function"
+	kindTracepoint = "tracepoint"
 	// backendNone stands where a function cannot be traced.
 	backendNone = "none"
 )
@@ -294,11 +292,11 @@ func (b backends) of(system *kernel.System, p *place) string {
 	case b.unknown:
 		return ""
 	case b.fentry && system.Trampoline(p.Symbol, p.Module):
-		return backendFentry
+		return plan.BackendFentry
 	case b.kprobe && !system.Blacklisted(p.Symbol) && !ambiguous(system, p.Symbol):
 		return plan.BackendKprobe
 	case multi:
-		return backendKprobeMulti
+		return plan.BackendKprobeMulti
 	}
 	return backendNone
 }

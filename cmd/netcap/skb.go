@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,6 +38,8 @@ type skbOptions struct {
 	output       outputFlag
 	writeFile    string
 	rotate       int
+	fieldLists   []string
+	fields       sink.Fields // of fieldLists, nil if there are none
 	provenance   bool
 	segment      bool
 	fixChecksum  bool
@@ -102,6 +105,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.IntVar(&o.request.SkbDataOffset, "skb-data-offset", 0, "with --skb-data: start `N` bytes behind skb->data, or before it if negative")
 	f.StringVarP(&o.tcpdumpFlags, "tcpdump-flags", "t", "", "`OPTIONS` of the tcpdump that shows the packets (default "+defaultTcpdumpFlags+", with several probes "+defaultTcpdumpFlags+" -S)")
 	f.Var(&o.output, "output", "show packets by `FORM`: tcpdump, or text, which needs no tcpdump")
+	f.StringArrayVarP(&o.fieldLists, "fields", "o", nil, "show the fields of `LIST` before each packet, as in time,probe,task; none for none (default probe if there are several)")
 	f.BoolVar(&o.provenance, "provenance", false, "say after each packet where its headers come from")
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
@@ -111,6 +115,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.Var(&o.duration, "duration", "end after `TIME`, as in 30s or 5m")
 	f.Var((*sizeFlag)(&o.request.BufferSize), "buffer-size", fmt.Sprintf("`SIZE` of the ring buffer, as in 64M (default %s)", sizeFlag(plan.DefaultBufferSize).String()))
 	f.Var(&o.request.FilterBackend, "filter-backend", "`WAY` of the expression into the kernel: auto, c (clang) or ebpf (no compiler)")
+	f.StringVar(&o.request.Backend, "backend", "auto", "attach by `MECHANISM`: auto, fentry, kprobe.multi, kprobe, raw_tracepoint or tp_btf")
 	f.BoolVar(&o.strict, "strict", false, "exit with 1 if any hit was lost")
 	f.StringVar(&o.readyFile, "ready-file", "", "create `FILE` when all probes are attached")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
@@ -127,9 +132,11 @@ func newSkb(io stdio) *cobra.Command {
 		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
 		"on":             cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"backend":        cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
 		"function":       completeProbe,
 		"exclude":        completeProbe,
+		"fields":         completeFields,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -150,6 +157,19 @@ func completeInterfaces(*cobra.Command, []string, string) ([]cobra.Completion, c
 	return append(names, "any"), cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeFields proposes names for what follows the last comma.
+func completeFields(_ *cobra.Command, _ []string, list string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	before := list[:strings.LastIndex(list, ",")+1]
+	given := strings.Split(before, ",")
+	var found []cobra.Completion
+	for _, field := range sink.AllFields() {
+		if name := field.String(); strings.HasPrefix(before+name, list) && !slices.Contains(given, name) {
+			found = append(found, cobra.CompletionWithDesc(before+name, field.About()))
+		}
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveKeepOrder
+}
+
 // complete takes in the words behind the options and refuses what does not go
 // together, before anything is touched.
 func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
@@ -165,6 +185,10 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
 	o.tcpdumpArgs = args
+	if err == nil && len(o.fieldLists) > 0 {
+		o.fields, err = sink.ParseFields(strings.Join(o.fieldLists, ","), plan.NearNames)
+		o.request.Details = o.fields.NeedsDetails()
+	}
 	switch {
 	case len(expressions) > 1 && len(words) > 0:
 		return &usageError{fmt.Sprintf("the expression is given twice, by -e and as %q", strings.Join(words, " ")),
@@ -187,6 +211,8 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return &usageError{"--skb-data-offset counts from skb->data, and packets are not taken from there", "add --skb-data"}
 	case o.provenance && o.writeFile != "":
 		return &usageError{"--provenance: a pcap file has no place for it", "leave out -w to see it"}
+	case len(o.fieldLists) > 0 && o.writeFile != "":
+		return &usageError{"-o/--fields: a pcap file has no place for them", "leave out -w to see them"}
 	case err != nil:
 		return &usageError{err.Error(), hintOf(err)}
 	case f.Changed("write-file-rotate") && o.rotate < 1:
@@ -253,7 +279,14 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err != nil {
 		return err
 	}
-	out := sink.NewRebuild(shown, sink.RebuildOptions{Segment: o.segment, FixChecksum: o.fixChecksum})
+	var out output = sink.NewRebuild(shown, sink.RebuildOptions{Segment: o.segment, FixChecksum: o.fixChecksum})
+	if onReturn(p) {
+		both := make([]bool, len(p.Probes))
+		for i, probe := range p.Probes {
+			both[i] = probe.On == plan.OnBoth
+		}
+		out = sink.NewReturns(out, both)
+	}
 	closed := false
 	closeOutput := func() error {
 		if closed {
@@ -265,15 +298,18 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	defer func() { err = errors.Join(err, closeOutput()) }()
 
 	slow := time.AfterFunc(patience, func() { o.tell(io, "compiling the expression") })
-	spec, cpus, err := o.build(ctx, p, system, io)
+	bodies, err := o.assemble(ctx, p, io)
 	slow.Stop()
+	var s *session.Session
+	if err == nil && ctx.Err() == nil {
+		s, err = o.open(ctx, p, bodies, system, io)
+	}
 	if ctx.Err() != nil {
+		if s != nil {
+			_ = s.Close()
+		}
 		return &runError{errors.New("interrupted before the probes were attached"), ""}
 	}
-	if err != nil {
-		return err
-	}
-	s, err := session.Open(p, spec, cpus, system.BTF())
 	if err != nil {
 		return o.explain(io, system, err)
 	}
@@ -300,7 +336,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	loop := &capture.Loop{
 		Source:  s.Reader(),
-		Decoder: &event.Decoder{Probes: len(p.Probes)},
+		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details},
 		Sink:    out,
 		Offset: func() (time.Duration, error) {
 			err := clock.Refresh()
@@ -317,8 +353,13 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	defer context.AfterFunc(ctx, func() { stuck.Reset(patience) })()
 
 	err = loop.Run(ctx)
-	stuck.Reset(patience)
+	stuck.Stop() // a detach that takes long tells how far it is
+	detached := time.Now()
 	err = errors.Join(err, s.Detach())
+	if o.verbose {
+		o.tell(io, "detached in %s", milliseconds(time.Since(detached)))
+	}
+	stuck.Reset(patience)
 	if err == nil {
 		err = loop.Drain()
 	}
@@ -330,7 +371,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return errors.Join(err, countErr)
 	}
 	if !o.quiet {
-		printLedger(io.err, p, loop, counts)
+		printLedger(io.err, p, loop, counts, o.verbose)
 	}
 	if err == nil && o.strict {
 		return strict(counts)
@@ -338,12 +379,50 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	return err
 }
 
-// build makes the programs of a plan, and says for how many CPUs.
-func (o *skbOptions) build(ctx context.Context, p *plan.Plan, system *kernel.System, io stdio) (*ebpf.CollectionSpec, int, error) {
+// open loads and attaches a plan. What this kernel turns out not to have is done
+// without, if the plan can.
+func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies, system *kernel.System, io stdio) (*session.Session, error) {
 	cpus, err := system.CPUs()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
+	show := newProgress(io.err, o.quiet)
+	exchange := system.AtomicExchange()
+	if !exchange && system.Preemptible() {
+		// Tasks could take a slot from each other in the middle of a program.
+		if err := p.Degrade(plan.BackendFentry); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		spec, err := prog.Build(p, bodies, prog.Machine{CPUs: cpus, Exchange: exchange})
+		if err != nil {
+			return nil, err
+		}
+		s, err := session.Open(ctx, p, spec, cpus, session.Options{
+			Types: system.BTF(), Addresses: system.Addresses, Progress: show.step,
+		})
+		if err == nil {
+			if o.verbose {
+				o.tell(io, "loaded in %s, attached in %s", milliseconds(s.LoadTime), milliseconds(s.AttachTime))
+			}
+			return s, nil
+		}
+		missing := session.Missing(err)
+		if missing == "" || ctx.Err() != nil {
+			return nil, err
+		}
+		if o.verbose {
+			o.tell(io, "doing without %s: %v", missing, err)
+		}
+		if err := p.Degrade(missing); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// assemble translates the expressions of a plan.
+func (o *skbOptions) assemble(ctx context.Context, p *plan.Plan, io stdio) (prog.Bodies, error) {
 	limited, cancel := context.WithTimeout(ctx, clangLimit)
 	defer cancel()
 	bodies, err := assemble(limited, p)
@@ -356,11 +435,7 @@ func (o *skbOptions) build(ctx context.Context, p *plan.Plan, system *kernel.Sys
 		p.FilterBackend = filter.EBPF
 		bodies, err = assemble(ctx, p)
 	}
-	if err != nil {
-		return nil, 0, err
-	}
-	spec, err := prog.Build(p, bodies, cpus)
-	return spec, cpus, err
+	return bodies, err
 }
 
 // assemble translates the expressions of a plan by its backend.
@@ -396,10 +471,24 @@ type text struct{ *sink.Text }
 
 func (text) Open() error { return nil }
 
+// onReturn tells whether a probe is traced on return.
+func onReturn(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Probes, func(probe plan.Probe) bool { return probe.On != plan.OnEntry })
+}
+
+// returned writes what the function of a probe has returned.
+func returned(probe plan.Probe, value uint64) string { return probe.Return.Decode(value) }
+
 func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
-	var names []string
+	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance}
 	for _, probe := range p.Probes {
-		names = append(names, probe.Name)
+		shown.Names = append(shown.Names, probe.Name)
+	}
+	if o.fields == nil {
+		shown.Fields = sink.DefaultFields(len(p.Probes))
+	}
+	if onReturn(p) {
+		shown.Value = func(probe int, value uint64) string { return returned(p.Probes[probe], value) }
 	}
 	switch {
 	case o.writeFile != "" && o.rotate > 0:
@@ -407,7 +496,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	case o.writeFile != "":
 		return sink.NewPcap(o.writeFile, io.out, p.Snaplen)
 	case o.output == outputText:
-		lines, err := sink.NewText(io.out, names, o.provenance)
+		lines, err := sink.NewText(io.out, shown)
 		if err != nil {
 			return nil, err
 		}
@@ -416,7 +505,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	flags := o.tcpdumpArgs
 	if len(flags) == 0 {
 		flags = []string{defaultTcpdumpFlags}
-		if len(names) > 1 {
+		if len(p.Probes) > 1 {
 			// Relative numbers would make one segment look different at its
 			// second probe.
 			flags = append(flags, "-S")
@@ -426,7 +515,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	if err != nil {
 		path = "tcpdump" // NewTcpdump says that it is missing
 	}
-	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Names: names, Provenance: o.provenance, Stdout: io.out, Stderr: io.err})
+	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Shown: shown, Stdout: io.out, Stderr: io.err})
 	if err != nil {
 		return nil, err
 	}
@@ -482,6 +571,9 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 			text += " (" + probe.Backend + ")"
 		}
 		probes = append(probes, text)
+	}
+	if n := len(probes); n > probesListed {
+		probes = append(probes[:3:3], fmt.Sprintf("... (%d probes in all)", n))
 	}
 	line := "tracing " + strings.Join(probes, ", ")
 	if strings.TrimSpace(p.Filter.String()) != "" {

@@ -50,6 +50,8 @@ const (
 	Contradiction Reason = "contradiction"
 	// NoClang: the C backend was asked for and there is no clang.
 	NoClang Reason = "no clang"
+	// NoBackend: there is no way to attach the probe.
+	NoBackend Reason = "no backend"
 	// NoBTF: the kernel does not describe its types.
 	NoBTF Reason = "no BTF"
 )

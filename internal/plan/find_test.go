@@ -189,7 +189,7 @@ func TestRefuseMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := p.String(); !strings.Contains(text, "\nprobe 19 ") || strings.Contains(text, "\nprobe 20 ") || !strings.Contains(text, "\n...         and 45 more\nprograms    65 kprobe\n") {
+	if text := p.String(); !strings.Contains(text, "\nprobe 19 ") || strings.Contains(text, "\nprobe 20 ") || !strings.Contains(text, "\n...         and 45 more\nprograms    1 kprobe.multi\n") {
 		t.Errorf("got\n%s", text)
 	}
 }
@@ -441,14 +441,14 @@ func TestReturns(t *testing.T) {
 	table, _, _ := strings.Cut(p.String(), "programs")
 	const want = `probe 0     icmp_rcv%return
             int icmp_rcv(struct sk_buff *skb)
-            packet in argument 1 (rdi), attached as kprobe
+            packet in argument 1 (rdi), attached as fentry
             on return, which is of type int
 probe 1     icmp_rcv
             int icmp_rcv(struct sk_buff *skb)
-            packet in argument 1 (rdi), attached as kprobe
+            packet in argument 1 (rdi), attached as fentry
 probe 2     returns_void%both
             void returns_void(struct sk_buff *skb)
-            packet in argument 1 (rdi), attached as kprobe
+            packet in argument 1 (rdi), attached as fentry
             on entry and return, which has no value
 `
 	if table != want || p.Probes[0].Name != "icmp_rcv%return" || p.Probes[1].Name != "icmp_rcv" {

@@ -373,7 +373,7 @@ func (r *resolver) probeFunction(it item, f kernelFunction, proto *btf.FuncProto
 	}
 	probe := it.kprobe(r.arch, f, at)
 	probe.position, probe.Form, probe.Prototype = n+1, form, prototype(f.name, proto)
-	probe.Typed = f.name == f.symbol && typed(r.arch, f.signature)
+	probe.Typed, probe.Arguments = f.name == f.symbol && typed(r.arch, f.signature), len(f.signature)
 	if n := sockArgument(params); n >= 0 {
 		if at, ok := slot(r.arch, params, n); ok && !at.stack {
 			probe.Sock, probe.sockPosition, probe.sockRegister = at.index, n+1, at.where(r.arch)

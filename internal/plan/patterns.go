@@ -278,7 +278,7 @@ func (r *resolver) expandOne(it item, f kernelFunction) (Probe, string, error) {
 	one := item{symbol: f.symbol, on: it.on, number: it.number}
 	probe := one.kprobe(r.arch, f, at)
 	probe.position, probe.Form = n+1, form
-	probe.Typed = f.name == f.symbol && typed(r.arch, f.signature)
+	probe.Typed, probe.Arguments = f.name == f.symbol && typed(r.arch, f.signature), len(f.signature)
 	if i := strings.IndexByte(signature, letterSock); i >= 0 {
 		if at, ok := locate(r.arch, words, i); ok && !at.stack {
 			probe.Sock, probe.sockPosition, probe.sockRegister = at.index, i+1, at.where(r.arch)

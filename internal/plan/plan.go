@@ -44,6 +44,12 @@ type Plan struct {
 	// BufferSize is the size of the ring buffer in bytes, a power of two and a
 	// multiple of the page size.
 	BufferSize int
+	// Details: each packet comes with what is known of its hit.
+	Details bool
+	// Without are backends that this kernel turned out not to have.
+	Without []string
+	// asked is the backend of the request.
+	asked string
 	// Notices are for the user: what was understood in another way than it
 	// was written, or could not be checked.
 	Notices []string
@@ -230,16 +236,25 @@ func (p Probe) sock() string {
 // programs counts the BPF programs by attach mechanism.
 func (p *Plan) programs() string {
 	var parts []string
-	for _, backend := range []string{BackendKprobe, BackendRawTracepoint} {
+	for _, backend := range Backends() {
 		n := 0
 		for _, probe := range p.Probes {
-			if probe.Backend == backend {
+			if probe.Backend == backend && (!probe.Shared || n == 0) {
 				n++
 			}
 		}
 		if n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, backend))
 		}
+	}
+	returns := 0
+	for _, probe := range p.Probes {
+		if probe.On != OnEntry {
+			returns++
+		}
+	}
+	if returns > 0 {
+		parts = append(parts, fmt.Sprintf("%d fexit", returns))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -24,12 +24,6 @@ func (k Kind) String() string {
 	return "kprobe"
 }
 
-// Names of the attach mechanisms, as in Probe.Backend.
-const (
-	BackendKprobe        = "kprobe"
-	BackendRawTracepoint = "raw_tracepoint"
-)
-
 // Form says how the packet hangs on an argument.
 type Form int
 
@@ -148,8 +142,15 @@ type Probe struct {
 	// Prototype is the C declaration, "" if the kernel has no BTF for it, or
 	// if the probe comes from a pattern of many.
 	Prototype string
-	// Backend is the attach mechanism: BackendKprobe or BackendRawTracepoint.
+	// Backend is the attach mechanism, one of the Backend constants.
 	Backend string
+	// Shared: the probe has no program of its own but shares one with all others
+	// of its backend.
+	Shared bool
+
+	// Arguments is the number of arguments of a Typed function. The value that it
+	// returns follows them in the context of a program.
+	Arguments int
 
 	// position is the packet's argument as the user counts it, from 1, and
 	// sockPosition and extraPosition the socket's and the extra one's, 0 if

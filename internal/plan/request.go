@@ -33,6 +33,12 @@ type Request struct {
 	// FilterBackend says how the expression gets into the kernel.
 	FilterBackend filter.Backend
 
+	// Backend is the attach mechanism to use, see [Backends]; "" or "auto" for the
+	// cheapest that does.
+	Backend string
+	// Details asks for what is known of a hit beyond its packet.
+	Details bool
+
 	// Inner is an expression for the packet inside of a tunnel. A packet has to
 	// match both it and Expression. Empty for none.
 	Inner string

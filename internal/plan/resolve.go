@@ -61,6 +61,10 @@ func Resolve(req Request, sys System) (*Plan, error) {
 	if err := p.resolveProbes(items, exclusions, req, sys); err != nil {
 		return nil, err
 	}
+	p.asked, p.Details = req.Backend, req.Details
+	if err := p.chooseBackends(req.Backend); err != nil {
+		return nil, err
+	}
 	p.resolvePages(sys)
 	return p, nil
 }

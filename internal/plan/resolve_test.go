@@ -27,24 +27,24 @@ func TestResolveProbes(t *testing.T) {
 		{
 			name:   "function",
 			probes: []string{"icmp_rcv@1"},
-			want:   []string{"icmp_rcv@1 | icmp_rcv | kprobe | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)"},
+			want:   []string{"icmp_rcv@1 | icmp_rcv | fentry | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)"},
 		},
 		{
 			name:   "the announcement's list",
 			probes: []string{"tracepoint:net:netif_receive_skb,ip_local_deliver_finish@3,icmp_rcv@1"},
 			want: []string{
 				"tracepoint:net:netif_receive_skb | tracepoint:net:netif_receive_skb | raw_tracepoint | argument 1 | void netif_receive_skb(struct sk_buff *skb)",
-				"ip_local_deliver_finish@3 | ip_local_deliver_finish | kprobe | argument 3 (rdx) | int ip_local_deliver_finish(struct net *net, struct sock *sk, struct sk_buff *skb)",
-				"icmp_rcv@1 | icmp_rcv | kprobe | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)",
+				"ip_local_deliver_finish@3 | ip_local_deliver_finish | fentry | argument 3 (rdx) | int ip_local_deliver_finish(struct net *net, struct sock *sk, struct sk_buff *skb)",
+				"icmp_rcv@1 | icmp_rcv | fentry | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)",
 			},
 		},
 		{
 			name:   "blanks, prefixes, repeated flag",
 			probes: []string{" kprobe:icmp_rcv@01 , tp:skb:kfree_skb", "__dev_queue_xmit@1\n"},
 			want: []string{
-				"icmp_rcv@1 | icmp_rcv | kprobe | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)",
+				"icmp_rcv@1 | icmp_rcv | fentry | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)",
 				"tracepoint:skb:kfree_skb | tracepoint:skb:kfree_skb | raw_tracepoint | argument 1 | void kfree_skb(struct sk_buff *skb, void *location)",
-				"__dev_queue_xmit@1 | __dev_queue_xmit | kprobe | argument 1 (rdi) | int __dev_queue_xmit(struct sk_buff *skb, struct net_device *sb_dev)",
+				"__dev_queue_xmit@1 | __dev_queue_xmit | fentry | argument 1 (rdi) | int __dev_queue_xmit(struct sk_buff *skb, struct net_device *sb_dev)",
 			},
 		},
 		{
@@ -61,15 +61,15 @@ func TestResolveProbes(t *testing.T) {
 		{
 			name:    "duplicates",
 			probes:  []string{"icmp_rcv@1,kprobe:icmp_rcv@1", "tp:skb:kfree_skb", "tracepoint:skb:kfree_skb"},
-			want:    []string{"icmp_rcv@1 | icmp_rcv | kprobe | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)", "tracepoint:skb:kfree_skb | tracepoint:skb:kfree_skb | raw_tracepoint | argument 1 | void kfree_skb(struct sk_buff *skb, void *location)"},
+			want:    []string{"icmp_rcv@1 | icmp_rcv | fentry | argument 1 (rdi) | int icmp_rcv(struct sk_buff *skb)", "tracepoint:skb:kfree_skb | tracepoint:skb:kfree_skb | raw_tracepoint | argument 1 | void kfree_skb(struct sk_buff *skb, void *location)"},
 			notices: []string{`probe "icmp_rcv@1" is given more than once and traced once`, `probe "tracepoint:skb:kfree_skb" is given more than once and traced once`},
 		},
 		{
 			name:   "two arguments of one function",
 			probes: []string{"skb_cmp@1,skb_cmp@2"},
 			want: []string{
-				"skb_cmp@1 | skb_cmp@1 | kprobe | argument 1 (rdi) | int skb_cmp(const struct sk_buff *a, struct sk_buff *b)",
-				"skb_cmp@2 | skb_cmp@2 | kprobe | argument 2 (rsi) | int skb_cmp(const struct sk_buff *a, struct sk_buff *b)",
+				"skb_cmp@1 | skb_cmp@1 | fentry | argument 1 (rdi) | int skb_cmp(const struct sk_buff *a, struct sk_buff *b)",
+				"skb_cmp@2 | skb_cmp@2 | fentry | argument 2 (rsi) | int skb_cmp(const struct sk_buff *a, struct sk_buff *b)",
 			},
 		},
 		{
@@ -514,14 +514,14 @@ func TestPlanString(t *testing.T) {
 	table, source, _ := strings.Cut(p.String(), "\n\n")
 	const want = `probe 0     icmp_rcv@1
             int icmp_rcv(struct sk_buff *skb)
-            packet in argument 1 (rdi), attached as kprobe
+            packet in argument 1 (rdi), attached as fentry
 probe 1     tracepoint:skb:kfree_skb
             void kfree_skb(struct sk_buff *skb, void *location)
             packet in argument 1, attached as raw_tracepoint
 probe 2     mod_rx@2
             no BTF: the prototype is not known
             packet in argument 2 (rsi), attached as kprobe
-programs    2 kprobe, 1 raw_tracepoint
+programs    1 fentry, 1 kprobe, 1 raw_tracepoint
 expression  icmp and host 10.0.0.1
 headers     the first 34 bytes decide at most
 filter      c, compiled by /usr/bin/clang
@@ -545,8 +545,8 @@ notice      probe "mod_rx@2": there is no BTF for mod_rx, so it is not checked t
 	}
 	const plain = `probe 0     icmp_rcv@1
             int icmp_rcv(struct sk_buff *skb)
-            packet in argument 1 (rdi), attached as kprobe
-programs    1 kprobe
+            packet in argument 1 (rdi), attached as fentry
+programs    1 fentry
 expression  none: every packet matches
 scope       any interface in any network namespace
 snaplen     262144 bytes
@@ -558,8 +558,8 @@ buffer      8 MiB
 
 	const head = `probe 0     ip_local_deliver_finish@3
             int ip_local_deliver_finish(struct net *net, struct sock *sk, struct sk_buff *skb)
-            packet in argument 3 (rdx), sock in argument 2 (rsi), attached as kprobe
-programs    1 kprobe
+            packet in argument 3 (rdx), sock in argument 2 (rsi), attached as fentry
+programs    1 fentry
 `
 	const tail = `snaplen     262144 bytes
 buffer      8 MiB
