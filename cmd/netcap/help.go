@@ -37,7 +37,7 @@ PROBE is one of
     'tcp_*', '[a-c]?_rcv'       the functions whose names the glob covers
     '/^ip_.*rcv/'               those in whose names RE2 matches
     'module:*'                  those of a module
-    all                         all that take a packet, a few thousand
+    all                         all that take a packet, one or two thousand
     rx, tx, drop, forward,      a set of probes along the way of a packet, as
     tcp, udp, icmp, bridge,     far as this kernel has them; "netcap list --sets"
     netfilter, qdisc
@@ -113,7 +113,7 @@ command line is wrong.`
 const skbExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-nnv"
   netcap skb -f tracepoint:net:netif_receive_skb -e "tcp port 9000" -c 10 -w out.pcap
   netcap skb -f ip_rcv,ip_local_deliver udp port 53
-  netcap skb -f rx,tx -x 'skb_*' -e "host 10.227.0.45 and icmp"
+  netcap skb -f rx,tx -x 'ip6_*,ipv6_*' -e "host 10.227.0.45 and icmp"
   netcap skb -f tp:skb:kfree_skb -e "tcp port 9000" -o time,cpu,task,owner
   netcap skb -f __tcp_transmit_skb -e "tcp port 9000" --provenance
   netcap skb -f __dev_queue_xmit -e "udp port 4789" --inner "host 10.0.0.1"

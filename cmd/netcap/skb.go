@@ -262,6 +262,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 				return err
 			}
 		}
+		p.Describe(system)
 		_, err := fmt.Fprint(io.out, p)
 		return err
 	}

@@ -192,8 +192,9 @@ func packetArguments(signature string) []int {
 	return nil
 }
 
-// typed tells whether the rules of fentry hold for a signature: see
-// Probe.Typed.
+// typed tells whether the kernel can make a trampoline for a function: see
+// [Probe]. Sources: btf_distill_func_proto of kernel/bpf/btf.c,
+// arch_prepare_bpf_trampoline of the architectures.
 func typed(arch, signature string) bool {
 	for i := range len(signature) {
 		switch signature[i] {
@@ -201,7 +202,7 @@ func typed(arch, signature string) bool {
 			return false
 		}
 	}
-	return len(signature) <= 12 && (arch != "amd64" || len(signature) <= 6)
+	return len(signature) <= len(registers(arch))
 }
 
 // argumentWords returns the size of an argument in words of eight bytes.

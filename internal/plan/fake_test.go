@@ -45,7 +45,9 @@ type kernel struct {
 	disk        []string            // modules that are not loaded
 	untraceable []string            // functions that tracefs does not list
 	blacklist   []string
-	slow        int // calls that a request without a fault must not make
+	// describesDerived: BTF is that of what the compiler has derived.
+	describesDerived bool
+	slow             int // calls that a request without a fault must not make
 }
 
 func newKernel() *kernel {
@@ -72,7 +74,9 @@ func newKernel() *kernel {
 		disk:        []string{"nf_nat"},
 		untraceable: []string{"dev_qdisc_enqueue", "xmit_one", "enqueue_to_backlog"},
 		blacklist:   []string{"xmit_one"},
-		interfaces:  []string{"lo", "eth0", "docker0"},
+
+		describesDerived: true,
+		interfaces:       []string{"lo", "eth0", "docker0"},
 	}
 	for _, fn := range []*btf.Func{
 		function("icmp_rcv", integer("int"), param(skb(), "skb")),
@@ -210,7 +214,7 @@ func (k *kernel) PacketFunctions(visit func(symbol, name, module, signature stri
 		proto := k.functions[name].Type.(*btf.FuncProto)
 		symbol := name
 		if slices.Contains(k.untraceable, name) {
-			if len(k.derived[name]) == 0 {
+			if len(k.derived[name]) == 0 || !k.describesDerived {
 				continue
 			}
 			symbol = k.derived[name][0]

@@ -189,7 +189,8 @@ func TestRefuseMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := p.String(); !strings.Contains(text, "\nprobe 19 ") || strings.Contains(text, "\nprobe 20 ") || !strings.Contains(text, "\n...         and 45 more\nprograms    1 kprobe.multi\n") {
+	p.Describe(k)
+	if text := p.String(); !strings.Contains(text, "void many_0(struct sk_buff *skb)\n") || !strings.Contains(text, "\nprobe 19 ") || strings.Contains(text, "\nprobe 20 ") || !strings.Contains(text, "\n...         and 45 more\nprograms    1 kprobe.multi for 65 probes\n") {
 		t.Errorf("got\n%s", text)
 	}
 }
@@ -213,6 +214,20 @@ func TestVerify(t *testing.T) {
 		"trace a function that calls it; which those are, the kernel does not tell")
 	if _, err := Resolve(Request{Probes: []string{"logs"}}, k); err != nil {
 		t.Error(err)
+	}
+}
+
+// Where BTF is not that of what the compiler has derived, nobody knows where
+// the arguments are.
+func TestDerivedUnknown(t *testing.T) {
+	k := newKernel()
+	k.describesDerived = false
+	_, err := Resolve(Request{Probes: []string{"enqueue_to_backlog"}}, k)
+	requireRefusal(t, err, Untraceable, `probe "enqueue_to_backlog": enqueue_to_backlog cannot be traced here: the compiler has made enqueue_to_backlog.constprop.0 of it, whose arguments may be others`,
+		"trace a function that calls it; which those are, the kernel does not tell")
+	p, err := Resolve(Request{Probes: []string{"rx,icmp"}}, k)
+	if want := "tracepoint:net:netif_receive_skb ip_rcv ip_local_deliver_finish icmp_rcv icmpv6_rcv"; err != nil || strings.Join(texts(p), " ") != want {
+		t.Errorf("got %v, %v", texts(p), err)
 	}
 }
 

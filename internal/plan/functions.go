@@ -122,15 +122,14 @@ func (r *resolver) resolveFunction(it item) (Probe, error) {
 	}
 	f, proto, err := r.find(it.symbol, r.verify)
 	var missing *noFunction
-	var untraceable *Error
+	var nowhere *noPlace
 	switch {
-	case errors.As(err, &untraceable):
+	case errors.As(err, &nowhere):
 		// The kernel has it, but not as a place: another name may do.
 		if probe, err := r.resolveAlias(it); err == nil {
 			return probe, nil
 		}
-		untraceable.Asked = fmt.Sprintf("probe %q", it.asked)
-		return Probe{}, untraceable
+		return Probe{}, r.refuseUntraceable(it)
 	case errors.As(err, &missing):
 		if probe, err := r.resolveAlias(it); err == nil || !errors.As(err, &missing) {
 			return probe, err
@@ -150,9 +149,15 @@ func (r *resolver) resolveFunction(it item) (Probe, error) {
 	return r.probeFunction(it, f, proto)
 }
 
+// noPlace says that BTF knows a function and the kernel does not let it be
+// traced.
+type noPlace struct{ name string }
+
+func (e *noPlace) Error() string { return "function " + e.name + " cannot be traced" }
+
 // find looks a function up in BTF. The error is a *noFunction if there is none,
-// an *Error if the kernel does not let it be traced (looked up if verify is set, or
-// if compilers are known to inline it), and otherwise that of the system.
+// a *noPlace if it cannot be traced (looked up if verify is set, or if compilers
+// are known to inline it), and otherwise that of the system.
 func (r *resolver) find(name string, verify bool) (kernelFunction, *btf.FuncProto, error) {
 	fn, err := r.sys.Function(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -175,11 +180,7 @@ func (r *resolver) find(name string, verify bool) (kernelFunction, *btf.FuncProt
 	if derived := r.derived(func(d kernelFunction) bool { return d.name == name }); len(derived) == 1 {
 		return derived[0], proto, nil
 	}
-	found, _, err := r.sys.Symbol(name)
-	if err != nil {
-		return f, proto, nil
-	}
-	return f, proto, r.refuseUntraceable(item{symbol: name}, found)
+	return f, proto, &noPlace{name}
 }
 
 // derived returns the functions that the compiler has made of others and that
@@ -205,14 +206,18 @@ func entry(symbol string) bool {
 }
 
 // refuseUntraceable makes the error for a function that BTF knows and that
-// cannot be traced. found tells whether it has a symbol.
-func (r *resolver) refuseUntraceable(it item, found bool) *Error {
+// cannot be traced.
+func (r *resolver) refuseUntraceable(it item) *Error {
 	why := "the compiler has inlined it everywhere, so that there is no place to trace"
+	found, derived, _ := r.sys.Symbol(it.symbol)
+	derived = slices.DeleteFunc(derived, func(symbol string) bool { return !entry(symbol) })
 	switch {
 	case r.sys.Blacklisted(it.symbol):
 		why = "it is on the kernel's blacklist of kprobes"
 	case found:
 		why = "the kernel does not let it be traced (notrace, or init code)"
+	case len(derived) > 0:
+		why = fmt.Sprintf("the compiler has made %s of it, whose arguments may be others", alternatives(derived))
 	}
 	return it.refuse(Untraceable, r.nearest(it.symbol), "%s cannot be traced here: %s", it.symbol, why)
 }

@@ -237,14 +237,21 @@ func (p Probe) sock() string {
 func (p *Plan) programs() string {
 	var parts []string
 	for _, backend := range Backends() {
-		n := 0
+		n, shared := 0, 0
 		for _, probe := range p.Probes {
-			if probe.Backend == backend && (!probe.Shared || n == 0) {
+			switch {
+			case probe.Backend != backend:
+			case probe.Shared:
+				shared++
+			default:
 				n++
 			}
 		}
 		if n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, backend))
+		}
+		if shared > 0 {
+			parts = append(parts, fmt.Sprintf("1 %s for %d probes", backend, shared))
 		}
 	}
 	returns := 0

@@ -139,8 +139,8 @@ type Probe struct {
 	// fentry hold: not variadic, arguments of at most 8 bytes, at most 12 of
 	// them and on amd64 6 (arch_prepare_bpf_trampoline; more from 6.7 on).
 	Typed bool
-	// Prototype is the C declaration, "" if the kernel has no BTF for it, or
-	// if the probe comes from a pattern of many.
+	// Prototype is the C declaration, "" if the kernel has no BTF for it, or if
+	// the probe comes from a pattern: see [Plan.Describe].
 	Prototype string
 	// Backend is the attach mechanism, one of the Backend constants.
 	Backend string

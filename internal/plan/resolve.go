@@ -245,7 +245,6 @@ func (p *Plan) resolveProbes(items, exclusions []item, req Request, sys System) 
 		return err
 	}
 	r.nameProbes()
-	r.describe()
 	p.Probes = r.probes
 	p.Notices = append(p.Notices, joinRemarks(r.remarks)...)
 	p.Notices = append(p.Notices, r.notices...)
@@ -287,16 +286,16 @@ func (r *resolver) nameProbes() {
 	}
 }
 
-// describe gives the probes of patterns that [Plan.String] shows their
-// prototypes. Those of all would take a while.
-func (r *resolver) describe() {
-	for i := range r.probes[:min(len(r.probes), shownProbes)] {
-		probe := &r.probes[i]
+// Describe gives the probes of patterns that [Plan.String] shows their
+// prototypes. A run does not need them, and looking them up may take a while.
+func (p *Plan) Describe(sys System) {
+	for i := range p.Probes[:min(len(p.Probes), shownProbes)] {
+		probe := &p.Probes[i]
 		if probe.Prototype != "" || probe.Kind != Kprobe {
 			continue
 		}
 		name := cmp.Or(probe.BTFName, probe.Symbol)
-		if fn, err := r.sys.Function(name); err == nil {
+		if fn, err := sys.Function(name); err == nil {
 			if proto, ok := fn.Type.(*btf.FuncProto); ok {
 				probe.Prototype = prototype(name, proto)
 			}
