@@ -74,7 +74,10 @@ func probesLike(system *kernel.System, word string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	found = slices.Compact(found)
+	refused := plan.Refusals()
+	found = slices.DeleteFunc(slices.Compact(found), func(probe string) bool {
+		return refused(probe[strings.LastIndexByte(probe, ':')+1:])
+	})
 	if plain || qualified {
 		return found, nil
 	}

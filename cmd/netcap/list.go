@@ -170,8 +170,9 @@ func (o *listOptions) checkModule(system *kernel.System) error {
 func (o *listOptions) find(system *kernel.System, wanted patterns) ([]place, error) {
 	var places []place
 	of := func(module string) bool { return o.module == "" || o.module == moduleName(module) }
+	refused := plan.Refusals()
 	err := system.PacketFunctions(func(symbol, name, module, signature string) {
-		if !of(module) || !wanted.function(symbol, module) {
+		if !of(module) || !wanted.function(symbol, module) || refused(symbol) {
 			return
 		}
 		p := place{Probe: name, Kind: kindFunction, Symbol: symbol, Name: name, Module: module, signature: signature}

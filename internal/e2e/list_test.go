@@ -3,11 +3,12 @@ package e2e
 import (
 	"encoding/json"
 	"strings"
+	"syscall"
 	"testing"
 )
 
 // TestListAttaches attaches what "netcap list" names: 200 functions all over the
-// list and every tracepoint in one go, and some by themselves.
+// list and every tracepoint in one go, and a few by themselves.
 func TestListAttaches(t *testing.T) {
 	needGuest(t)
 	type place struct{ Probe, Kind, Backend, Module string }
@@ -47,7 +48,11 @@ func TestListAttaches(t *testing.T) {
 	nothing := []string{"-o", "none", "-e", "ether proto 0x9999"}
 	attach := func(probes string) {
 		n := start(t, nil, append([]string{"skb", "-f", probes}, nothing...)...)
-		n.interrupt()
+		n.signal(syscall.SIGINT)
+		n.exit()
+		if n.code() != 0 {
+			n.fatal("exit code %d", n.code())
+		}
 	}
 	attach(strings.Join(append(chosen, tracepoints...), ","))
 	for i := 0; i < count; i += count / 5 {
