@@ -55,7 +55,7 @@ func TestListAttaches(t *testing.T) {
 		}
 	}
 	attach(strings.Join(append(chosen, tracepoints...), ","))
-	for i := 0; i < count; i += count / 5 {
+	for i := 0; i < count; i += count / 3 {
 		attach(chosen[i])
 	}
 }
