@@ -4,7 +4,9 @@
 //   - probes.bpf.c: the programs that are attached, one for each way to attach
 //   - include/capture.h: what happens at a hit, the same for all of them
 //   - include/skb.h: what is valid in an skb, and where its packet starts
-//   - include/device.h: its device, and whether that is the one asked for
+//   - include/device.h: its device
+//   - include/scope.h, include/owner.h: whether it is one of those asked for, and
+//     whose its socket is
 //   - include/link.h, include/supply.h: headers that do not exist yet, from its
 //     socket (include/sock.h), route and neighbour
 //   - include/filter.h: the stub that waits for the user's expression
@@ -18,4 +20,4 @@
 // "make generate" makes them anew.
 package bpf
 
-//go:generate go tool bpf2go -no-global-types -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts -type details Probes probes.bpf.c
+//go:generate go tool bpf2go -no-global-types -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts -type details -type owner Probes probes.bpf.c

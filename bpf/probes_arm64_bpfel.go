@@ -33,7 +33,8 @@ type ProbesCounts struct {
 	Cut                uint64
 	LostList           uint64
 	LostReturn         uint64
-	Unused             [14]uint64
+	RejectedNoOwner    uint64
+	Unused             [13]uint64
 }
 
 type ProbesDetails struct {
@@ -85,50 +86,83 @@ type ProbesEvent struct {
 	Unused         uint32
 }
 
+type ProbesOwner struct {
+	_      structs.HostLayout
+	Pid    uint32
+	Unused uint32
+	Comm   [2]uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ProbesMapCalls                = "calls"
-	ProbesMapCounters             = "counters"
-	ProbesMapPlaces               = "places"
-	ProbesMapRing                 = "ring"
-	ProbesMapSlots                = "slots"
-	ProbesProgNetcapFentry        = "netcap_fentry"
-	ProbesProgNetcapFentryFrame   = "netcap_fentry_frame"
-	ProbesProgNetcapFentryList    = "netcap_fentry_list"
-	ProbesProgNetcapFexit         = "netcap_fexit"
-	ProbesProgNetcapKprobe        = "netcap_kprobe"
-	ProbesProgNetcapKprobeFrame   = "netcap_kprobe_frame"
-	ProbesProgNetcapKprobeList    = "netcap_kprobe_list"
-	ProbesProgNetcapKprobeMulti   = "netcap_kprobe_multi"
-	ProbesProgNetcapKprobeShared  = "netcap_kprobe_shared"
-	ProbesProgNetcapRawTracepoint = "netcap_raw_tracepoint"
-	ProbesProgNetcapTpBtf         = "netcap_tp_btf"
-	ProbesVarDataOffset           = "data_offset"
-	ProbesVarDropNoDevice         = "drop_no_device"
-	ProbesVarFilterReadsAddresses = "filter_reads_addresses"
-	ProbesVarHeaderBytes          = "header_bytes"
-	ProbesVarInnerMode            = "inner_mode"
-	ProbesVarPagesDirect          = "pages_direct"
-	ProbesVarPagesMap             = "pages_map"
-	ProbesVarPagesShift           = "pages_shift"
-	ProbesVarProbeArg             = "probe_arg"
-	ProbesVarProbeExtra           = "probe_extra"
-	ProbesVarProbeIndex           = "probe_index"
-	ProbesVarProbeIndirect        = "probe_indirect"
-	ProbesVarProbeReturns         = "probe_returns"
-	ProbesVarProbeSock            = "probe_sock"
-	ProbesVarProbeValue           = "probe_value"
-	ProbesVarScopeIfindex         = "scope_ifindex"
-	ProbesVarScopeNetns           = "scope_netns"
-	ProbesVarSnaplen              = "snaplen"
-	ProbesVarStripes              = "stripes"
-	ProbesVarSupplyHeaders        = "supply_headers"
-	ProbesVarTakeData             = "take_data"
-	ProbesVarVxlanPorts           = "vxlan_ports"
-	ProbesVarWakeupBytes          = "wakeup_bytes"
-	ProbesVarWithDetails          = "with_details"
+	ProbesMapCalls                    = "calls"
+	ProbesMapCounters                 = "counters"
+	ProbesMapOwners                   = "owners"
+	ProbesMapPlaces                   = "places"
+	ProbesMapRing                     = "ring"
+	ProbesMapSlots                    = "slots"
+	ProbesMapStrays                   = "strays"
+	ProbesProgNetcapFentry            = "netcap_fentry"
+	ProbesProgNetcapFentryFrame       = "netcap_fentry_frame"
+	ProbesProgNetcapFentryList        = "netcap_fentry_list"
+	ProbesProgNetcapFexit             = "netcap_fexit"
+	ProbesProgNetcapKprobe            = "netcap_kprobe"
+	ProbesProgNetcapKprobeFrame       = "netcap_kprobe_frame"
+	ProbesProgNetcapKprobeList        = "netcap_kprobe_list"
+	ProbesProgNetcapKprobeMulti       = "netcap_kprobe_multi"
+	ProbesProgNetcapKprobeMultiFrame  = "netcap_kprobe_multi_frame"
+	ProbesProgNetcapKprobeMultiList   = "netcap_kprobe_multi_list"
+	ProbesProgNetcapKprobeShared      = "netcap_kprobe_shared"
+	ProbesProgNetcapKprobeSharedFrame = "netcap_kprobe_shared_frame"
+	ProbesProgNetcapKprobeSharedList  = "netcap_kprobe_shared_list"
+	ProbesProgNetcapLearnChild        = "netcap_learn_child"
+	ProbesProgNetcapLearnClosed       = "netcap_learn_closed"
+	ProbesProgNetcapLearnSocket       = "netcap_learn_socket"
+	ProbesProgNetcapRawTracepoint     = "netcap_raw_tracepoint"
+	ProbesProgNetcapTpBtf             = "netcap_tp_btf"
+	ProbesVarDataOffset               = "data_offset"
+	ProbesVarDropNoDevice             = "drop_no_device"
+	ProbesVarFilterReadsAddresses     = "filter_reads_addresses"
+	ProbesVarHeaderBytes              = "header_bytes"
+	ProbesVarInnerMode                = "inner_mode"
+	ProbesVarNameAccepts              = "name_accepts"
+	ProbesVarNameEnds                 = "name_ends"
+	ProbesVarNameLoops                = "name_loops"
+	ProbesVarNameStarts               = "name_starts"
+	ProbesVarPagesDirect              = "pages_direct"
+	ProbesVarPagesMap                 = "pages_map"
+	ProbesVarPagesShift               = "pages_shift"
+	ProbesVarProbeArg                 = "probe_arg"
+	ProbesVarProbeExtra               = "probe_extra"
+	ProbesVarProbeIndex               = "probe_index"
+	ProbesVarProbeIndirect            = "probe_indirect"
+	ProbesVarProbeReturns             = "probe_returns"
+	ProbesVarProbeSock                = "probe_sock"
+	ProbesVarProbeValue               = "probe_value"
+	ProbesVarScopeByComm              = "scope_by_comm"
+	ProbesVarScopeByCpu               = "scope_by_cpu"
+	ProbesVarScopeByUid               = "scope_by_uid"
+	ProbesVarScopeCgroup              = "scope_cgroup"
+	ProbesVarScopeCgroupLevel         = "scope_cgroup_level"
+	ProbesVarScopeComm                = "scope_comm"
+	ProbesVarScopeCpus                = "scope_cpus"
+	ProbesVarScopeIfindex             = "scope_ifindex"
+	ProbesVarScopeInNetns             = "scope_in_netns"
+	ProbesVarScopeMark                = "scope_mark"
+	ProbesVarScopeMarkMask            = "scope_mark_mask"
+	ProbesVarScopeNetns               = "scope_netns"
+	ProbesVarScopePid                 = "scope_pid"
+	ProbesVarScopeUid                 = "scope_uid"
+	ProbesVarScoped                   = "scoped"
+	ProbesVarSnaplen                  = "snaplen"
+	ProbesVarStripes                  = "stripes"
+	ProbesVarSupplyHeaders            = "supply_headers"
+	ProbesVarTakeData                 = "take_data"
+	ProbesVarVxlanPorts               = "vxlan_ports"
+	ProbesVarWakeupBytes              = "wakeup_bytes"
+	ProbesVarWithDetails              = "with_details"
 )
 
 // LoadProbes returns the embedded CollectionSpec for Probes.
@@ -173,17 +207,24 @@ type ProbesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesProgramSpecs struct {
-	NetcapFentry        *ebpf.ProgramSpec `ebpf:"netcap_fentry"`
-	NetcapFentryFrame   *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
-	NetcapFentryList    *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
-	NetcapFexit         *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
-	NetcapKprobe        *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
-	NetcapKprobeFrame   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
-	NetcapKprobeList    *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
-	NetcapKprobeMulti   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi"`
-	NetcapKprobeShared  *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared"`
-	NetcapRawTracepoint *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
-	NetcapTpBtf         *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
+	NetcapFentry            *ebpf.ProgramSpec `ebpf:"netcap_fentry"`
+	NetcapFentryFrame       *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList        *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
+	NetcapFexit             *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
+	NetcapKprobe            *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame       *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList        *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti       *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeMultiFrame  *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi_frame"`
+	NetcapKprobeMultiList   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi_list"`
+	NetcapKprobeShared      *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared"`
+	NetcapKprobeSharedFrame *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared_frame"`
+	NetcapKprobeSharedList  *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared_list"`
+	NetcapLearnChild        *ebpf.ProgramSpec `ebpf:"netcap_learn_child"`
+	NetcapLearnClosed       *ebpf.ProgramSpec `ebpf:"netcap_learn_closed"`
+	NetcapLearnSocket       *ebpf.ProgramSpec `ebpf:"netcap_learn_socket"`
+	NetcapRawTracepoint     *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf             *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
 }
 
 // ProbesMapSpecs contains maps before they are loaded into the kernel.
@@ -192,9 +233,11 @@ type ProbesProgramSpecs struct {
 type ProbesMapSpecs struct {
 	Calls    *ebpf.MapSpec `ebpf:"calls"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
+	Owners   *ebpf.MapSpec `ebpf:"owners"`
 	Places   *ebpf.MapSpec `ebpf:"places"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Slots    *ebpf.MapSpec `ebpf:"slots"`
+	Strays   *ebpf.MapSpec `ebpf:"strays"`
 }
 
 // ProbesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -206,6 +249,10 @@ type ProbesVariableSpecs struct {
 	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
 	HeaderBytes          *ebpf.VariableSpec `ebpf:"header_bytes"`
 	InnerMode            *ebpf.VariableSpec `ebpf:"inner_mode"`
+	NameAccepts          *ebpf.VariableSpec `ebpf:"name_accepts"`
+	NameEnds             *ebpf.VariableSpec `ebpf:"name_ends"`
+	NameLoops            *ebpf.VariableSpec `ebpf:"name_loops"`
+	NameStarts           *ebpf.VariableSpec `ebpf:"name_starts"`
 	PagesDirect          *ebpf.VariableSpec `ebpf:"pages_direct"`
 	PagesMap             *ebpf.VariableSpec `ebpf:"pages_map"`
 	PagesShift           *ebpf.VariableSpec `ebpf:"pages_shift"`
@@ -216,8 +263,21 @@ type ProbesVariableSpecs struct {
 	ProbeReturns         *ebpf.VariableSpec `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.VariableSpec `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.VariableSpec `ebpf:"probe_value"`
+	ScopeByComm          *ebpf.VariableSpec `ebpf:"scope_by_comm"`
+	ScopeByCpu           *ebpf.VariableSpec `ebpf:"scope_by_cpu"`
+	ScopeByUid           *ebpf.VariableSpec `ebpf:"scope_by_uid"`
+	ScopeCgroup          *ebpf.VariableSpec `ebpf:"scope_cgroup"`
+	ScopeCgroupLevel     *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
+	ScopeComm            *ebpf.VariableSpec `ebpf:"scope_comm"`
+	ScopeCpus            *ebpf.VariableSpec `ebpf:"scope_cpus"`
 	ScopeIfindex         *ebpf.VariableSpec `ebpf:"scope_ifindex"`
+	ScopeInNetns         *ebpf.VariableSpec `ebpf:"scope_in_netns"`
+	ScopeMark            *ebpf.VariableSpec `ebpf:"scope_mark"`
+	ScopeMarkMask        *ebpf.VariableSpec `ebpf:"scope_mark_mask"`
 	ScopeNetns           *ebpf.VariableSpec `ebpf:"scope_netns"`
+	ScopePid             *ebpf.VariableSpec `ebpf:"scope_pid"`
+	ScopeUid             *ebpf.VariableSpec `ebpf:"scope_uid"`
+	Scoped               *ebpf.VariableSpec `ebpf:"scoped"`
 	Snaplen              *ebpf.VariableSpec `ebpf:"snaplen"`
 	Stripes              *ebpf.VariableSpec `ebpf:"stripes"`
 	SupplyHeaders        *ebpf.VariableSpec `ebpf:"supply_headers"`
@@ -249,18 +309,22 @@ func (o *ProbesObjects) Close() error {
 type ProbesMaps struct {
 	Calls    *ebpf.Map `ebpf:"calls"`
 	Counters *ebpf.Map `ebpf:"counters"`
+	Owners   *ebpf.Map `ebpf:"owners"`
 	Places   *ebpf.Map `ebpf:"places"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Slots    *ebpf.Map `ebpf:"slots"`
+	Strays   *ebpf.Map `ebpf:"strays"`
 }
 
 func (m *ProbesMaps) Close() error {
 	return _ProbesClose(
 		m.Calls,
 		m.Counters,
+		m.Owners,
 		m.Places,
 		m.Ring,
 		m.Slots,
+		m.Strays,
 	)
 }
 
@@ -273,6 +337,10 @@ type ProbesVariables struct {
 	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
 	HeaderBytes          *ebpf.Variable `ebpf:"header_bytes"`
 	InnerMode            *ebpf.Variable `ebpf:"inner_mode"`
+	NameAccepts          *ebpf.Variable `ebpf:"name_accepts"`
+	NameEnds             *ebpf.Variable `ebpf:"name_ends"`
+	NameLoops            *ebpf.Variable `ebpf:"name_loops"`
+	NameStarts           *ebpf.Variable `ebpf:"name_starts"`
 	PagesDirect          *ebpf.Variable `ebpf:"pages_direct"`
 	PagesMap             *ebpf.Variable `ebpf:"pages_map"`
 	PagesShift           *ebpf.Variable `ebpf:"pages_shift"`
@@ -283,8 +351,21 @@ type ProbesVariables struct {
 	ProbeReturns         *ebpf.Variable `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.Variable `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.Variable `ebpf:"probe_value"`
+	ScopeByComm          *ebpf.Variable `ebpf:"scope_by_comm"`
+	ScopeByCpu           *ebpf.Variable `ebpf:"scope_by_cpu"`
+	ScopeByUid           *ebpf.Variable `ebpf:"scope_by_uid"`
+	ScopeCgroup          *ebpf.Variable `ebpf:"scope_cgroup"`
+	ScopeCgroupLevel     *ebpf.Variable `ebpf:"scope_cgroup_level"`
+	ScopeComm            *ebpf.Variable `ebpf:"scope_comm"`
+	ScopeCpus            *ebpf.Variable `ebpf:"scope_cpus"`
 	ScopeIfindex         *ebpf.Variable `ebpf:"scope_ifindex"`
+	ScopeInNetns         *ebpf.Variable `ebpf:"scope_in_netns"`
+	ScopeMark            *ebpf.Variable `ebpf:"scope_mark"`
+	ScopeMarkMask        *ebpf.Variable `ebpf:"scope_mark_mask"`
 	ScopeNetns           *ebpf.Variable `ebpf:"scope_netns"`
+	ScopePid             *ebpf.Variable `ebpf:"scope_pid"`
+	ScopeUid             *ebpf.Variable `ebpf:"scope_uid"`
+	Scoped               *ebpf.Variable `ebpf:"scoped"`
 	Snaplen              *ebpf.Variable `ebpf:"snaplen"`
 	Stripes              *ebpf.Variable `ebpf:"stripes"`
 	SupplyHeaders        *ebpf.Variable `ebpf:"supply_headers"`
@@ -298,17 +379,24 @@ type ProbesVariables struct {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesPrograms struct {
-	NetcapFentry        *ebpf.Program `ebpf:"netcap_fentry"`
-	NetcapFentryFrame   *ebpf.Program `ebpf:"netcap_fentry_frame"`
-	NetcapFentryList    *ebpf.Program `ebpf:"netcap_fentry_list"`
-	NetcapFexit         *ebpf.Program `ebpf:"netcap_fexit"`
-	NetcapKprobe        *ebpf.Program `ebpf:"netcap_kprobe"`
-	NetcapKprobeFrame   *ebpf.Program `ebpf:"netcap_kprobe_frame"`
-	NetcapKprobeList    *ebpf.Program `ebpf:"netcap_kprobe_list"`
-	NetcapKprobeMulti   *ebpf.Program `ebpf:"netcap_kprobe_multi"`
-	NetcapKprobeShared  *ebpf.Program `ebpf:"netcap_kprobe_shared"`
-	NetcapRawTracepoint *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
-	NetcapTpBtf         *ebpf.Program `ebpf:"netcap_tp_btf"`
+	NetcapFentry            *ebpf.Program `ebpf:"netcap_fentry"`
+	NetcapFentryFrame       *ebpf.Program `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList        *ebpf.Program `ebpf:"netcap_fentry_list"`
+	NetcapFexit             *ebpf.Program `ebpf:"netcap_fexit"`
+	NetcapKprobe            *ebpf.Program `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame       *ebpf.Program `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList        *ebpf.Program `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti       *ebpf.Program `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeMultiFrame  *ebpf.Program `ebpf:"netcap_kprobe_multi_frame"`
+	NetcapKprobeMultiList   *ebpf.Program `ebpf:"netcap_kprobe_multi_list"`
+	NetcapKprobeShared      *ebpf.Program `ebpf:"netcap_kprobe_shared"`
+	NetcapKprobeSharedFrame *ebpf.Program `ebpf:"netcap_kprobe_shared_frame"`
+	NetcapKprobeSharedList  *ebpf.Program `ebpf:"netcap_kprobe_shared_list"`
+	NetcapLearnChild        *ebpf.Program `ebpf:"netcap_learn_child"`
+	NetcapLearnClosed       *ebpf.Program `ebpf:"netcap_learn_closed"`
+	NetcapLearnSocket       *ebpf.Program `ebpf:"netcap_learn_socket"`
+	NetcapRawTracepoint     *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf             *ebpf.Program `ebpf:"netcap_tp_btf"`
 }
 
 func (p *ProbesPrograms) Close() error {
@@ -321,7 +409,14 @@ func (p *ProbesPrograms) Close() error {
 		p.NetcapKprobeFrame,
 		p.NetcapKprobeList,
 		p.NetcapKprobeMulti,
+		p.NetcapKprobeMultiFrame,
+		p.NetcapKprobeMultiList,
 		p.NetcapKprobeShared,
+		p.NetcapKprobeSharedFrame,
+		p.NetcapKprobeSharedList,
+		p.NetcapLearnChild,
+		p.NetcapLearnClosed,
+		p.NetcapLearnSocket,
 		p.NetcapRawTracepoint,
 		p.NetcapTpBtf,
 	)

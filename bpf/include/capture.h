@@ -3,6 +3,7 @@
 #define NETCAP_CAPTURE_H
 
 #include "details.h"
+#include "scope.h"
 #include "supply.h"
 #include "tunnel.h"
 #include "walk.h"
@@ -66,11 +67,16 @@ static __always_inline __u32 normalise(struct slot *slot, const bool is_frame)
 	__u64 linear, head, need;
 	__u8 *to;
 
-	verdict = in_scope(hit);
-	if (verdict != COUNT(captured) && verdict != COUNT(no_device))
-		return verdict;
+	if (!cpu_in_scope(hit->cpu))
+		return COUNT(rejected_scope);
 	if (!is_frame && copy_skb(slot->skb, hit->skb))
 		return COUNT(lost_fault);
+	verdict = COUNT(captured);
+	if (scoped) {
+		verdict = netcap_in_scope(hit->slot);
+		if (verdict != COUNT(captured) && verdict != COUNT(no_device))
+			return verdict;
+	}
 	if (is_frame) {
 		place.layer = LINK;
 		place.start = 0;

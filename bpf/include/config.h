@@ -23,8 +23,50 @@ volatile const __u32 scope_ifindex = 0;
 /* inode number of the netns that scope_ifindex belongs to */
 volatile const __u32 scope_netns = 0;
 
-/* with scope_ifindex: leave out skbs of which nobody knows the device */
+/* leave out skbs of which nobody knows the device, or the netns, that the scope
+ * asks for
+ */
 volatile const __u32 drop_no_device = 0;
+
+/* more than the CPU has to be in scope */
+volatile const __u32 scoped = 0;
+
+/* only on these CPUs, one bit each */
+#define SCOPE_CPUS 1024
+volatile const __u32 scope_by_cpu = 0;
+volatile const __u64 scope_cpus[SCOPE_CPUS / 64] = {};
+
+/* only skbs with this mark, as far as the mask goes */
+volatile const __u32 scope_mark = 0;
+volatile const __u32 scope_mark_mask = 0;
+
+/* only skbs in this netns, by its inode number; 0: any */
+volatile const __u32 scope_in_netns = 0;
+
+/* only skbs whose device has a name that one of the patterns matches: see
+ * name_in_scope. name_ends is 0 if there are none.
+ */
+volatile const __u64 name_accepts[256] = {};
+volatile const __u64 name_starts = 0;
+volatile const __u64 name_loops = 0;
+volatile const __u64 name_ends = 0;
+
+/* only skbs of sockets of this user */
+volatile const __u32 scope_by_uid = 0;
+volatile const __u32 scope_uid = 0;
+
+/* only skbs of sockets of this cgroup, by the inode number of its directory, and
+ * of those below it; 0: any. Its level is 0 for the root.
+ */
+volatile const __u64 scope_cgroup = 0;
+volatile const __u32 scope_cgroup_level = 0;
+
+/* only skbs of sockets of this process; 0: any */
+volatile const __u32 scope_pid = 0;
+
+/* only skbs of sockets of processes of this name */
+volatile const __u32 scope_by_comm = 0;
+volatile const __u64 scope_comm[2] = {};
 
 /* build headers that do not exist yet; else only an Ethernet header, as the
  * frame of the output

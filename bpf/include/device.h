@@ -53,47 +53,4 @@ static __always_inline const struct dst_entry *route_of(const struct hit *hit, s
 	return dst;
 }
 
-/* COUNT(captured) if the packet is in scope, COUNT(no_device) if it is not
- * known to be out of it, else what to count it as.
- */
-static __always_inline __u32 compare_scope(const struct hit *hit)
-{
-	struct where where = {};
-	struct net_device *dev = 0;
-	const struct sock *sk;
-	struct net *net;
-	int iif = 0;
-
-	read_member(&dev, hit->skb, dev);
-	if (is_device(dev, &where))
-		goto compare;
-	/* On the way in the skb loses its device before it reaches a TCP socket
-	 * (tcp_v4_rcv), but not the number of the one it came by.
-	 */
-	sk = sock_of(hit);
-	if (!read_member(&iif, hit->skb, skb_iif) && iif && sk) {
-		where.ifindex = iif;
-		net = net_of(sk);
-		if (net && !read_member(&where.netns, net, ns.inum))
-			goto compare;
-	}
-	if (route_of(hit, &where))
-		goto compare;
-	if (sk && !read_member(&where.ifindex, sk, __sk_common.skc_bound_dev_if) && where.ifindex) {
-		net = net_of(sk);
-		if (net && !read_member(&where.netns, net, ns.inum))
-			goto compare;
-	}
-	return drop_no_device ? COUNT(rejected_no_device) : COUNT(no_device);
-compare:
-	if (where.ifindex != scope_ifindex || where.netns != scope_netns)
-		return COUNT(rejected_scope);
-	return COUNT(captured);
-}
-
-static __always_inline __u32 in_scope(const struct hit *hit)
-{
-	return scope_ifindex ? compare_scope(hit) : COUNT(captured);
-}
-
 #endif

@@ -345,6 +345,83 @@ struct sk_buff___vlan_all {
 	__u32 vlan_all;
 };
 
+/* What a scope is compared with. */
+struct hlist_head___devices {
+	struct hlist_node *first;
+};
+
+struct net___devices {
+	struct hlist_head___devices *dev_index_head;
+};
+
+struct net_device___indexed {
+	struct hlist_node index_hlist;
+};
+
+struct sock_common___listened {
+	struct sock *skc_listener;
+};
+
+struct inode {
+	unsigned long i_ino; /* a __u64 since v7.0 */
+};
+
+struct proto_ops {
+	int family;
+};
+
+struct socket {
+	struct sock *sk;
+	const struct proto_ops *ops;
+};
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
+struct task_struct {
+	struct task_struct *group_leader;
+	char comm[16];
+};
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+	int level;
+};
+
+/* since v6.1 (commit 7f203bc89eb6) */
+struct cgroup___ancestors {
+	struct cgroup *ancestors[0];
+};
+
+/* before that */
+struct cgroup___ids {
+	__u64 ancestor_ids[0];
+};
+
+struct sock_cgroup_data {
+	/* since v5.15 (commit 8520e224f547) */
+	struct cgroup *cgroup;
+};
+
+/* before that: the address of a cgroup, unless one of the two lowest bits is set */
+struct sock_cgroup_data___value {
+	__u64 val;
+};
+
+struct sock___open {
+	struct socket *sk_socket;
+};
+
+struct sock___cgroup {
+	struct sock_cgroup_data sk_cgrp_data;
+};
+
 #pragma clang attribute pop
 
 #define CHECKSUM_PARTIAL 3 /* include/linux/skbuff.h */

@@ -73,6 +73,13 @@ struct frame {
 	__u8 no_device; /* nobody knows its device, and one is asked for */
 };
 
+/* The process that has made a socket. */
+struct owner {
+	__u32 pid; /* tgid; 0 if it is not known */
+	__u32 unused;
+	__u64 comm[2]; /* of its first thread: 16 characters */
+};
+
 /* Where one hit is worked on. */
 struct slot {
 	__u32 busy; /* CLAIMED while somebody works on it */
@@ -85,6 +92,7 @@ struct slot {
 	struct frame frame;
 	struct walk walk;
 	__u8 saved[16]; /* bytes before an inner packet without a link header */
+	struct owner owner;
 	struct details details;
 	struct event event;	/* must follow details, and packet event: all go out in one piece */
 	__u8 packet[2 * CHUNK];

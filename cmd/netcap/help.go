@@ -97,9 +97,12 @@ header first.
 
 What nobody knows is "-". "-o none" leaves it all out.
 
-With -i a packet that has no device yet, or no longer, is judged by that of its
-route or socket. Where there is none either it is kept, and counted;
---no-device drop leaves it out.
+-i, --ifname, --netns, --cgroup, --pid, --comm, --uid, --mark and --cpu say where a
+packet has to be, and whose; all that are given have to be so. A packet that has no
+device yet, or no longer, is judged by that of its route or socket. Where there is
+none either it is kept, and counted; --no-device drop leaves it out. --cgroup, --pid,
+--comm and --uid ask whose the packet's socket is, not which task the CPU runs. Packets
+without a socket are left out, and counted.
 
 The output of tcpdump goes to stdout, everything else to stderr. When all probes
 are attached a line "netcap: ready: ..." says so. SIGINT (Ctrl-C), SIGTERM,
@@ -116,6 +119,8 @@ const skbExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-
   netcap skb -f rx,tx -x 'ip6_*,ipv6_*' -e "host 10.227.0.45 and icmp"
   netcap skb -f tp:skb:kfree_skb -e "tcp port 9000" -o time,cpu,task,owner
   netcap skb -f __tcp_transmit_skb -e "tcp port 9000" --provenance
+  netcap skb -f __tcp_transmit_skb,tcp_rcv_established --comm curl
+  netcap skb -f __dev_queue_xmit --ifname "veth*" --uid 1000
   netcap skb -f __dev_queue_xmit -e "udp port 4789" --inner "host 10.0.0.1"
   netcap skb -f ip_rcv -w - | tshark -r -
   netcap skb -f ip_rcv -e "host 10.227.0.45" --dry-run`

@@ -20,12 +20,24 @@ type share struct {
 func rejections(c session.Counts, p *plan.Plan) []share {
 	return []share{
 		{c.RejectedFilter, "did not match the expression", ""},
-		{c.RejectedScope, "not on " + p.Scope.Interface, ""},
+		{c.RejectedScope, outOfScope(&p.Scope), ""},
 		{c.RejectedNoDevice, "had no device", ""},
 		{c.RejectedNoSkb, "without an skb", ""},
 		{c.RejectedNoPacket, "no packet but a message of a netlink or unix socket", ""},
 		{c.RejectedIncomplete, "whose headers do not exist yet", ""},
+		{c.RejectedNoOwner, "without a socket whose owner is known", ""},
 	}
+}
+
+// outOfScope says of what else a packet is than what the scope asks for.
+func outOfScope(s *plan.Scope) string {
+	if only := *s; s.Interface != "" {
+		only.Interface, only.Ifindex, only.Netns = "", 0, 0
+		if !only.AsksPacket() && only.CPUs == nil {
+			return "not on " + s.Interface
+		}
+	}
+	return "out of scope"
 }
 
 func losses(c session.Counts) []share {

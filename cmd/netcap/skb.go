@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -97,7 +98,8 @@ func newSkb(io stdio) *cobra.Command {
 	f.StringVar(&o.request.Any, "any", "", "show packets that match `EXPRESSION`, or in which the one inside of a tunnel does")
 	f.IntSliceVar(&o.request.VXLANPorts, "vxlan-port", nil, fmt.Sprintf("with --inner or --any: UDP `PORT` of VXLAN; up to %d with commas (default %s)", plan.MaxVXLANPorts, defaultVXLANPorts()))
 	f.StringVarP(&o.request.Interface, "interface", "i", "", "only packets whose device is `INTERFACE` of this network namespace")
-	f.Var((*noDeviceFlag)(&o.request.DropNoDevice), "no-device", "with -i: `keep|drop` packets of which nobody knows the device")
+	o.addScopeFlags(f)
+	f.Var((*noDeviceFlag)(&o.request.DropNoDevice), "no-device", "with -i, --ifname or --netns: `keep|drop` packets of which nobody knows the device")
 	f.IntVarP(&o.request.Snaplen, "snaplen", "s", plan.MaxSnaplen, "capture at most `BYTES` of a packet (also --capture-max-size)")
 	f.BoolVar(&o.fakeHeaders, "fake-hdr", false, "supply headers that do not exist yet: always done")
 	f.BoolVar(&o.request.NoSupply, "no-fake-hdr", false, "leave out packets whose IP or transport header does not exist yet")
@@ -137,6 +139,8 @@ func newSkb(io stdio) *cobra.Command {
 		"function":       completeProbe,
 		"exclude":        completeProbe,
 		"fields":         completeFields,
+		"ifname":         completeInterfaces,
+		"netns":          completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -183,11 +187,15 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	if f.Changed("fake-hdr") && !o.fakeHeaders { // --fake-hdr=false
 		o.request.NoSupply = true
 	}
+	if err := checkScopeFlags(f); err != nil {
+		return err
+	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
 	o.tcpdumpArgs = args
 	if err == nil && len(o.fieldLists) > 0 {
 		o.fields, err = sink.ParseFields(strings.Join(o.fieldLists, ","), plan.NearNames)
 		o.request.Details = o.fields.NeedsDetails()
+		o.request.Owners = o.fields.NeedsOwners()
 	}
 	switch {
 	case len(expressions) > 1 && len(words) > 0:
@@ -200,8 +208,8 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return &usageError{"--inner: the expression is empty", "as in --inner \"tcp port 80\""}
 	case f.Changed("any") && o.request.Any == "":
 		return &usageError{"--any: the expression is empty", "as in --any \"tcp port 80\""}
-	case f.Changed("no-device") && (o.request.Interface == "" || o.request.Interface == "any"):
-		return &usageError{"--no-device is for packets that -i cannot judge, and there is no -i", "add -i INTERFACE"}
+	case f.Changed("no-device") && (o.request.Interface == "" || o.request.Interface == "any") && !f.Changed("ifname") && !f.Changed("netns"):
+		return &usageError{"--no-device is for packets that -i, --ifname and --netns cannot judge, and none of them is given", "add -i INTERFACE"}
 	case o.fakeHeaders && o.request.NoSupply:
 		return &usageError{"--fake-hdr and --no-fake-hdr are opposites", "leave out one of the two"}
 	case f.Changed("max-probes") && o.request.MaxProbes < 1:
@@ -401,9 +409,15 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 			return nil, err
 		}
 		s, err := session.Open(ctx, p, spec, cpus, session.Options{
-			Types: system.BTF(), Addresses: system.Addresses, Progress: show.step,
+			Types: system.BTF(), Addresses: system.Addresses, Progress: show.step, Sockets: system.SocketOwners,
 		})
 		if err == nil {
+			if n := len(s.LeftOut); n > 0 {
+				o.tell(io, "notice: %s left out, as the kernel refuses them: %s", plural(uint64(n), "function"), someOf(p, s.LeftOut))
+			}
+			if s.NoOwners != nil {
+				o.tell(io, "notice: owners are not shown: %v", s.NoOwners)
+			}
 			if o.verbose {
 				o.tell(io, "loaded in %s, attached in %s", milliseconds(s.LoadTime), milliseconds(s.AttachTime))
 			}
@@ -420,6 +434,19 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 			return nil, err
 		}
 	}
+}
+
+// someOf names the first of many probes.
+func someOf(p *plan.Plan, probes []int) string {
+	const most = 5
+	var names []string
+	for _, i := range probes[:min(len(probes), most)] {
+		names = append(names, p.Probes[i].Name)
+	}
+	if len(probes) > most {
+		names = append(names, "...")
+	}
+	return strings.Join(names, ", ")
 }
 
 // assemble translates the expressions of a plan.
@@ -573,9 +600,6 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 		}
 		probes = append(probes, text)
 	}
-	if n := len(probes); n > probesListed {
-		probes = append(probes[:3:3], fmt.Sprintf("... (%d probes in all)", n))
-	}
 	line := "tracing " + strings.Join(probes, ", ")
 	if strings.TrimSpace(p.Filter.String()) != "" {
 		line += ", expression " + o.shown(p.Filter, p.FilterBackend)
@@ -633,6 +657,19 @@ func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
 	if errors.As(err, &attach) {
 		step, symbol = attach.Probe.Backend, attach.Probe.Symbol
 		asked = fmt.Sprintf("attach probe %q", attach.Probe.Text)
+	}
+	var owners *session.OwnersError
+	if errors.As(err, &owners) {
+		asked = "find out whose the sockets are"
+		if owners.Symbol == "" {
+			hint := ""
+			if errors.Is(err, fs.ErrPermission) {
+				hint = "that takes root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH besides CAP_BPF and CAP_PERFMON"
+			}
+			return &runError{fmt.Errorf("%s: %w", asked, owners.Err), hint}
+		}
+		step, symbol = plan.BackendKprobe, owners.Symbol
+		asked += ": attach to " + symbol
 	}
 	if finding := system.Explain(step, symbol, err); finding != nil {
 		if finding.ID == kernel.Symbol && finding.Hint == "" {

@@ -97,6 +97,7 @@ type command struct {
 	stdout *os.File   // nil: collected
 	both   bool       // stderr goes where stdout goes
 	user   uint32     // with a user's and a group's id other than root's
+	cgroup string     // directory of its cgroup; "" for the test's own
 }
 
 // process is a program that runs, or has run, for a test.
@@ -117,8 +118,17 @@ func (c command) start(t *testing.T) *process {
 	if c.stdin != nil {
 		p.cmd.Stdin = c.stdin
 	}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if c.user != 0 {
-		p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: c.user, Gid: c.user}}
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.user, Gid: c.user}
+	}
+	if c.cgroup != "" {
+		dir, err := os.Open(c.cgroup)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		p.cmd.SysProcAttr.UseCgroupFD, p.cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 	}
 	var ours, theirs []*os.File
 	pipe := func() *os.File {

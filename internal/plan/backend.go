@@ -62,7 +62,7 @@ func (p *Plan) chooseBackends(asked string) error {
 		}
 		// kprobe.multi is one program by its nature; where many have to do
 		// without, they share one too.
-		probe.Shared = probe.Backend == BackendKprobeMulti || probe.Backend == BackendKprobe && functions > few && probe.shares()
+		probe.Shared = probe.Backend == BackendKprobeMulti || probe.Backend == BackendKprobe && functions > few
 	}
 	p.forceDetails()
 	return nil
@@ -86,11 +86,6 @@ func (probe *Probe) choose(asked string, functions int, without []string) string
 		if fentry && probe.Form != SkbQueue && probe.Form != SkbList {
 			can = []string{BackendFentry}
 		}
-	case !probe.shares():
-		can = []string{BackendKprobe}
-		if fentry {
-			can = []string{BackendFentry, BackendKprobe}
-		}
 	case functions > few:
 		can = []string{BackendKprobeMulti, BackendKprobe}
 		if asked == BackendFentry && fentry {
@@ -107,11 +102,6 @@ func (probe *Probe) choose(asked string, functions int, without []string) string
 		}
 	}
 	return ""
-}
-
-// shares tells whether one program can serve the probe together with others.
-func (probe *Probe) shares() bool {
-	return probe.Form == SkbPointer || probe.Form == SkbPointerPointer
 }
 
 func (probe *Probe) refuseBackend(asked string, without []string) *Error {
@@ -138,7 +128,7 @@ func (probe *Probe) refuseBackend(asked string, without []string) *Error {
 		e.Fact = fmt.Sprintf("%s is for tracepoints, and it is a function", asked)
 		e.Advice = "leave out --backend"
 	default:
-		e.Fact = fmt.Sprintf("%s cannot trace it: its packet is on the stack, in a list or in a frame, or its type is not known", asked)
+		e.Fact = fmt.Sprintf("%s cannot trace it: its packet is on the stack, or its type is not known", asked)
 		e.Advice = "leave out --backend"
 	}
 	return e

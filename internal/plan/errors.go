@@ -42,6 +42,18 @@ const (
 	NoSkb Reason = "tracepoint without a packet"
 	// NoInterface: there is no such interface in this network namespace.
 	NoInterface Reason = "no such interface"
+	// NoNetns: there is no such network namespace.
+	NoNetns Reason = "no such network namespace"
+	// NoCgroup: there is no such cgroup, or it is of version 1.
+	NoCgroup Reason = "no such cgroup"
+	// NoProcess: there is no such process.
+	NoProcess Reason = "no such process"
+	// NoUser: there is no such user.
+	NoUser Reason = "no such user"
+	// NoCPU: there is no such CPU.
+	NoCPU Reason = "no such CPU"
+	// NotOnThisKernel: the kernel does not have what the request takes.
+	NotOnThisKernel Reason = "not on this kernel"
 	// OutOfRange: a number is outside of its limits.
 	OutOfRange Reason = "out of range"
 	// NoExpression: an expression is asked for and is blank.

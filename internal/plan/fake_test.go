@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os/exec"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +48,14 @@ type kernel struct {
 	blacklist   []string
 	// describesDerived: BTF is that of what the compiler has derived.
 	describesDerived bool
+	netns            map[string]uint64 // inode number by path, 0 for what is no netns
+	cgroups          map[string]uint64 // id by path below the root
+	processes        map[int]string    // names
+	threads          map[int]int       // process of a thread
+	users            map[string]uint32
+	members          []string // struct.member
+	inside           bool     // of a PID namespace
+	cgroupError      error
 	slow             int // calls that a request without a fault must not make
 }
 
@@ -77,6 +86,15 @@ func newKernel() *kernel {
 
 		describesDerived: true,
 		interfaces:       []string{"lo", "eth0", "docker0"},
+		netns: map[string]uint64{
+			"/proc/1/ns/net": 4026531840, "/proc/77/ns/net": 4026532281, "/run/netns/blue": 4026532281,
+			"/var/run/netns/red": 4026532300, "/tmp/file": 0,
+		},
+		cgroups:   map[string]uint64{"/": 1, "/a.slice": 40, "/a.slice/b.service": 41},
+		processes: map[int]string{1: "systemd", 77: "nginx"},
+		threads:   map[int]int{78: 77},
+		users:     map[string]uint32{"root": 0, "www-data": 33},
+		members:   []string{"sock.sk_cgrp_data", "cgroup.ancestors"},
 	}
 	for _, fn := range []*btf.Func{
 		function("icmp_rcv", integer("int"), param(skb(), "skb")),
@@ -93,6 +111,9 @@ func newKernel() *kernel {
 		function("vlan_do_receive", &btf.Typedef{Name: "rx_handler_result_t", Type: &btf.Enum{Name: "rx_handler_result", Size: 4, Values: []btf.EnumValue{
 			{Name: "RX_HANDLER_CONSUMED", Value: 0}, {Name: "RX_HANDLER_PASS", Value: 3}}}}, param(pointer(skb()), "pskb")),
 		function("xdp_do_redirect", integer("int"), param(pointer(structure("net_device")), "dev"), param(pointer(structure("xdp_buff")), "xdp")),
+		function("sock_alloc_file", pointer(structure("file")), param(pointer(structure("socket")), "sock")),
+		function("inet_csk_reqsk_queue_add", pointer(structure("sock")), param(pointer(structure("sock")), "sk")),
+		function("inet_release", integer("int"), param(pointer(structure("socket")), "sock")),
 		function("icmpv6_rcv", integer("int"), param(skb(), "skb")),
 		function("ip_local_deliver_finish", integer("int"), param(pointer(structure("net")), "net"),
 			param(pointer(structure("sock")), "sk"), param(skb(), "skb")),
@@ -270,4 +291,57 @@ func requireRefusal(t *testing.T, err error, reason Reason, text, hint string) {
 	if got := hinter.Hint(); got != hint {
 		t.Errorf("hint is %q\n    want %q", got, hint)
 	}
+}
+
+func (k *kernel) NetnsNames() ([]string, error) {
+	k.slow++
+	return []string{"blue", "red"}, nil
+}
+
+func (k *kernel) Cgroup(name string) (string, uint64, int, error) {
+	if k.cgroupError != nil {
+		return "", 0, 0, k.cgroupError
+	}
+	name = path.Join("/", name)
+	id, ok := k.cgroups[name]
+	if !ok {
+		return "", 0, 0, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	}
+	return name, id, len(strings.FieldsFunc(name, func(r rune) bool { return r == '/' })), nil
+}
+
+func (k *kernel) Process(pid int) (string, int, error) {
+	if process, ok := k.threads[pid]; ok {
+		pid = process
+	}
+	if name, ok := k.processes[pid]; ok {
+		return name, pid, nil
+	}
+	return "", 0, fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
+}
+
+func (k *kernel) SeesAllProcesses() (bool, error) { return !k.inside, nil }
+
+func (k *kernel) User(name string) (uint32, error) {
+	if uid, ok := k.users[name]; ok {
+		return uid, nil
+	}
+	return 0, fmt.Errorf("user %s: %w", name, fs.ErrNotExist)
+}
+
+func (k *kernel) HasMember(structure, member string) (bool, error) {
+	return slices.Contains(k.members, structure+"."+member), k.btfError
+}
+
+func (k *kernel) CPUs() (int, error) { return 4, nil }
+
+func (k *kernel) NetnsOf(path string) (uint64, error) {
+	inode, ok := k.netns[path]
+	switch {
+	case !ok:
+		return 0, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+	case inode == 0:
+		return 0, fmt.Errorf("%s: %w", path, fs.ErrInvalid)
+	}
+	return inode, nil
 }

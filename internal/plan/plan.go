@@ -27,15 +27,18 @@ type Plan struct {
 	VXLANPorts []uint16
 	// Clang is the compiler to use, "" unless FilterBackend is filter.C.
 	Clang string
-	// Scope limits the packets to an interface.
+	// Scope says where packets have to be, and whose.
 	Scope Scope
-	// DropNoDevice leaves out packets of which nobody knows the device.
+	// DropNoDevice leaves out packets of which nobody knows the device, or the
+	// network namespace, that Scope asks for.
 	DropNoDevice bool
 	// NoSupply leaves out packets whose headers do not exist yet.
 	NoSupply bool
 	// SkbData takes the packet to start at skb->data plus SkbDataOffset.
 	SkbData       bool
 	SkbDataOffset int
+	// Owners: the programs know which process a socket is of.
+	Owners bool
 	// Pages says where the kernel maps pages, the zero value if that could not
 	// be found out: page fragments cannot be read then.
 	Pages Pages
@@ -78,18 +81,6 @@ type Pages struct {
 	Map uint64
 	// Shift is the binary logarithm of the page size.
 	Shift int
-}
-
-// Scope says on which interface a packet has to be. The zero Scope stands for
-// any interface in any network namespace.
-type Scope struct {
-	// Interface is the name as given, "" for any.
-	Interface string
-	// Ifindex is its index, which is only unique within Netns; 0 for any.
-	Ifindex uint32
-	// Netns is the inode number of its network namespace, as in
-	// /proc/PID/ns/net; 0 for any.
-	Netns uint64
 }
 
 // String describes the plan for --dry-run: a table of what would be done, and
@@ -141,8 +132,10 @@ func (p *Plan) String() string {
 	if p.NoSupply {
 		row("supply", "nothing: packets whose headers do not exist yet are left out")
 	}
-	row("scope", "%s", p.Scope)
-	if p.Scope != (Scope{}) {
+	for i, line := range p.Scope.lines() {
+		row(map[bool]string{true: "scope"}[i == 0], "%s", line)
+	}
+	if p.Scope.AsksDevice() {
 		row("no device", "packets of which nobody knows the device are %s",
 			map[bool]string{false: "kept", true: "left out"}[p.DropNoDevice])
 	}
@@ -280,14 +273,6 @@ func source(f *filter.Filter) string {
 		return fmt.Sprintf("/* the expression has no form in C: %s */\n", err)
 	}
 	return strings.TrimRight(text, "\n") + "\n"
-}
-
-// String describes the scope in a few words.
-func (s Scope) String() string {
-	if s == (Scope{}) {
-		return "any interface in any network namespace"
-	}
-	return fmt.Sprintf("interface %s (index %d) in network namespace %d", s.Interface, s.Ifindex, s.Netns)
 }
 
 // size writes a number of bytes with the largest unit that leaves no rest.

@@ -164,6 +164,10 @@ type Probe struct {
 	named bool
 }
 
+// Named tells whether the probe was asked for by its name, and not by a pattern
+// or a set.
+func (p Probe) Named() bool { return p.named }
+
 // item is one probe of the command line, before the kernel is asked.
 type item struct {
 	asked    string // as typed, without the blanks around it

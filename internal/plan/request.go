@@ -36,6 +36,8 @@ type Request struct {
 	// Backend is the attach mechanism to use, see [Backends]; "" or "auto" for the
 	// cheapest that does.
 	Backend string
+	// Owners asks for the process that a packet's socket is of.
+	Owners bool
 	// Details asks for what is known of a hit beyond its packet.
 	Details bool
 
@@ -49,8 +51,31 @@ type Request struct {
 	// [MaxVXLANPorts]; nil for [DefaultVXLANPorts].
 	VXLANPorts []int
 
-	// DropNoDevice leaves out packets of which nobody knows the device, if
-	// Interface names one. They are kept otherwise.
+	// Netns is a network namespace: the number of a process in it, a name as
+	// ip-netns(8) has them, a path, or "inode:" and its inode number.
+	Netns string
+	// Ifnames are patterns in the language of [path.Match], of which the name of
+	// the packet's device has to match one. The device may be in any namespace.
+	Ifnames []string
+	// Cgroup is a cgroup of version 2: the path of its directory, or its path
+	// below the root of the hierarchy. A packet's socket has to be in it or in
+	// one below it.
+	Cgroup string
+	// PID is the process that the packet's socket is of, 0 for any.
+	PID int
+	// Comm is the name of that process, at most [MaxComm] bytes, "" for any.
+	Comm string
+	// UID is the user that the socket is of, by number or name, "" for any.
+	UID string
+	// Mark is the mark of the skb, as in "0x1" or "0x10/0xf0", "" for any.
+	Mark string
+	// CPUs lists the CPUs on which packets are looked at, as in "0,2-5", "" for
+	// all.
+	CPUs string
+
+	// DropNoDevice leaves out packets of which nobody knows the device, or the
+	// network namespace, if Interface, Ifnames or Netns ask for it. They are kept
+	// otherwise.
 	DropNoDevice bool
 	// NoSupply leaves out packets whose IP or transport header does not exist
 	// yet, instead of supplying it.
@@ -86,6 +111,18 @@ const (
 
 	// MaxVXLANPorts is how many ports the programs compare with.
 	MaxVXLANPorts = 4
+	// MaxComm is the longest name of a process in bytes (TASK_COMM_LEN of
+	// include/linux/sched.h, with a zero at the end).
+	MaxComm = 15
+	// MaxCPUs is how many CPUs the programs can tell apart.
+	MaxCPUs = 1024
+	// MaxPID is the largest number of a process (PID_MAX_LIMIT of
+	// include/linux/threads.h).
+	MaxPID = 1<<22 - 1
+	// MinNetns is the least inode number of a namespace (PROC_DYNAMIC_FIRST of
+	// fs/proc/generic.c; since v6.18 those of the first namespaces are just below).
+	MinNetns = 0xefffff00
+
 	// MaxSkbDataOffset is the largest distance from skb->data, either way: the
 	// kernel's own offsets of headers have 16 bits.
 	MaxSkbDataOffset = 65535

@@ -51,13 +51,16 @@ func Resolve(req Request, sys System) (*Plan, error) {
 	if err := p.resolveExpressions(req); err != nil {
 		return nil, err
 	}
+	scope, err := parseScope(req)
+	if err != nil {
+		return nil, err
+	}
 	if err := p.resolveBackend(req.FilterBackend, sys); err != nil {
 		return nil, err
 	}
-	if p.Scope, err = resolveScope(req.Interface, sys); err != nil {
+	if err := p.resolveScope(req, scope, sys); err != nil {
 		return nil, err
 	}
-	p.DropNoDevice = req.DropNoDevice && p.Scope != Scope{}
 	if err := p.resolveProbes(items, exclusions, req, sys); err != nil {
 		return nil, err
 	}
@@ -204,31 +207,6 @@ func (p *Plan) resolveBackend(asked filter.Backend, sys System) error {
 			Advice: "install clang, or leave --filter-backend out: an expression does not need it"}
 	}
 	return nil
-}
-
-func resolveScope(name string, sys System) (Scope, error) {
-	if name == "" || name == "any" {
-		return Scope{}, nil
-	}
-	asked := fmt.Sprintf("interface %q", name)
-	index, err := sys.Ifindex(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		here, _ := sys.Interfaces()
-		advice := "interfaces are: " + strings.Join(append(slices.Clone(here), "any"), ", ")
-		if near := NearNames(name, here); len(near) > 0 {
-			advice = "did you mean " + alternatives(near) + "? " + advice
-		}
-		return Scope{}, &Error{Reason: NoInterface, Asked: asked,
-			Fact: "there is none of that name in this network namespace", Advice: advice}
-	}
-	if err != nil {
-		return Scope{}, fmt.Errorf("%s: %w", asked, err)
-	}
-	netns, err := sys.Netns()
-	if err != nil {
-		return Scope{}, fmt.Errorf("%s: find its network namespace: %w", asked, err)
-	}
-	return Scope{Interface: name, Ifindex: index, Netns: netns}, nil
 }
 
 func (p *Plan) resolveProbes(items, exclusions []item, req Request, sys System) error {

@@ -442,7 +442,7 @@ func TestResolveScope(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Scope != want {
+		if !reflect.DeepEqual(p.Scope, want) {
 			t.Errorf("-i %q: got %+v, want %+v", name, p.Scope, want)
 		}
 	}

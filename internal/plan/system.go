@@ -27,6 +27,30 @@ type System interface {
 	Ifindex(name string) (uint32, error)
 	// Netns returns the inode number of this network namespace.
 	Netns() (uint64, error)
+	// CPUs returns the number of possible CPUs.
+	CPUs() (int, error)
+	// NetnsOf returns the inode number of the network namespace that a file such
+	// as /proc/PID/ns/net stands for. The error wraps [fs.ErrNotExist] if there is
+	// no such file, and [fs.ErrInvalid] if it stands for something else.
+	NetnsOf(path string) (uint64, error)
+	// Cgroup returns what the kernel knows a cgroup of version 2 by: its id, and
+	// its level below the root. The path is that of a directory or one below the
+	// root of the hierarchy, and comes back as the latter. The error wraps
+	// [fs.ErrNotExist] if there is no such cgroup, and [fs.ErrInvalid] if the path
+	// is that of something else; the text of any other says what is the matter.
+	Cgroup(path string) (name string, id uint64, level int, err error)
+	// Process returns the name of a process. The error wraps [fs.ErrNotExist] if
+	// there is none of that number. If it is a thread's, process is that of the
+	// process.
+	Process(pid int) (name string, process int, err error)
+	// SeesAllProcesses tells whether numbers of processes here are those that the
+	// kernel has, and not those of another PID namespace than the first.
+	SeesAllProcesses() (bool, error)
+	// User returns the number of a user by name. The error wraps [fs.ErrNotExist]
+	// if there is none of that name.
+	User(name string) (uint32, error)
+	// HasMember tells whether a struct of the kernel has a member of that name.
+	HasMember(structure, member string) (bool, error)
 	// PageLayout returns what [Pages] consists of, in its order.
 	PageLayout() (direct, pageMap uint64, shift int, err error)
 	// LookPath finds a program, like [exec.LookPath].
@@ -82,6 +106,8 @@ type System interface {
 	// EventCategories returns the categories under which tracefs lists a
 	// tracepoint called name.
 	EventCategories(name string) ([]string, error)
+	// NetnsNames returns the names of network namespaces that ip-netns(8) knows.
+	NetnsNames() ([]string, error)
 	// Interfaces returns the names of the interfaces of this network
 	// namespace.
 	Interfaces() ([]string, error)

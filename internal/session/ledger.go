@@ -21,9 +21,11 @@ type Counts struct {
 
 	// RejectedFilter: the expression did not match.
 	RejectedFilter uint64
-	// RejectedScope: the skb belongs to another device than that of -i.
+	// RejectedScope: the skb is out of the scope, on another device than that of -i
+	// for example.
 	RejectedScope uint64
-	// RejectedNoDevice: -i was given and the skb has no device.
+	// RejectedNoDevice: the scope asks for a device or a network namespace, and
+	// nobody knows that of the skb.
 	RejectedNoDevice uint64
 	// RejectedNoSkb: the function was called with a NULL skb.
 	RejectedNoSkb uint64
@@ -34,6 +36,10 @@ type Counts struct {
 	// RejectedIncomplete: IP or transport header do not exist yet, and the plan
 	// does not want them supplied.
 	RejectedIncomplete uint64
+
+	// RejectedNoOwner: the scope asks whose the skb's socket is, and there is no
+	// socket, or nobody knows.
+	RejectedNoOwner uint64
 
 	// LostRing: the ring buffer was full.
 	LostRing uint64
@@ -61,8 +67,8 @@ type Counts struct {
 	// LostReturn hits are those of Captured whose return was lost on its way to
 	// user space.
 	LostReturn uint64
-	// NoDevice hits are those of Captured of which nobody knows the device,
-	// although the plan's scope names one.
+	// NoDevice hits are those of Captured of which nobody knows the device or the
+	// network namespace, although the plan's scope asks for it.
 	NoDevice uint64
 	// Cut hits are those of Captured that miss bytes which the snaplen allows:
 	// see event.Cut.
@@ -88,13 +94,15 @@ func (c *Counts) Add(other Counts) {
 	c.LostMissed += other.LostMissed
 	c.LostList += other.LostList
 	c.LostReturn += other.LostReturn
+	c.RejectedNoOwner += other.RejectedNoOwner
 	c.NoDevice += other.NoDevice
 	c.Cut += other.Cut
 }
 
 // Rejected is the sum of all rejections.
 func (c Counts) Rejected() uint64 {
-	return c.RejectedFilter + c.RejectedScope + c.RejectedNoDevice + c.RejectedNoSkb + c.RejectedNoPacket + c.RejectedIncomplete
+	return c.RejectedFilter + c.RejectedScope + c.RejectedNoDevice + c.RejectedNoSkb + c.RejectedNoPacket + c.RejectedIncomplete +
+		c.RejectedNoOwner
 }
 
 // Lost is the sum of all losses.
@@ -136,6 +144,7 @@ func (s *Session) Counts() ([]Counts, error) {
 				LostOffset:         n.LostOffset,
 				LostList:           n.LostList,
 				LostReturn:         n.LostReturn,
+				RejectedNoOwner:    n.RejectedNoOwner,
 				NoDevice:           n.NoDevice,
 				Cut:                n.Cut,
 			})

@@ -47,7 +47,14 @@ type Session struct {
 	missed     []uint64 // of each probe, when it was detached
 	reader     *ringbuf.Reader
 	options    Options
+	learners   []link.Link
 
+	// LeftOut are the probes that patterns have brought and that the kernel has
+	// refused, by their position in the plan.
+	LeftOut []int
+	// NoOwners is why the owners of sockets are not known although the plan asks
+	// for them, but not for its scope.
+	NoOwners error
 	// LoadTime and AttachTime are how long the kernel took.
 	LoadTime, AttachTime time.Duration
 }
@@ -70,6 +77,8 @@ type Options struct {
 	// Progress is told how many of a number of probes are attached, or detached,
 	// while that takes long.
 	Progress func(what string, done, total int)
+	// Sockets are those that are open, if the plan asks for their owners.
+	Sockets SocketOwners
 }
 
 func (o Options) progress(what string, done, total int) {
@@ -107,7 +116,7 @@ func (e *AttachError) Unwrap() error { return e.Err }
 // possible CPUs, and attaches every probe. The ring buffer is read from before
 // the first probe is attached, so that no hit comes too early.
 //
-// The error is a [*LoadError] or an [*AttachError], or that of ctx; nothing
+// The error is a [*LoadError], an [*OwnersError] or an [*AttachError], or that of ctx; nothing
 // stays attached after one.
 func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int, options Options) (*Session, error) {
 	// Before v5.11 maps count against RLIMIT_MEMLOCK.
@@ -131,6 +140,11 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 	}
 	s.LoadTime = time.Since(start)
 	start = time.Now()
+	if err := s.openOwners(p, options.Sockets); err != nil && p.Scope.AsksOwner() {
+		return nil, errors.Join(err, s.Close())
+	} else if err != nil {
+		s.NoOwners = err
+	}
 	// The program of a return first: it is waiting when the first call comes.
 	for _, returns := range []bool{true, false} {
 		for _, program := range s.programs {
@@ -166,11 +180,14 @@ func (s *Session) attach(ctx context.Context, program prog.Program) error {
 	first := s.plan.Probes[program.Probes[0]]
 	switch {
 	case first.Backend == plan.BackendKprobeMulti:
-		return s.attachMulti(ctx, program)
+		return s.attachMulti(ctx, program, program.Probes)
 	case first.Shared:
 		return s.attachShared(ctx, program)
 	}
 	l, err := attachOne(first, loaded)
+	if err != nil && first.Backend == plan.BackendKprobe {
+		return s.leaveOut(program.Probes[0], err)
+	}
 	if err != nil {
 		return &AttachError{first, err}
 	}
@@ -231,6 +248,7 @@ func (s *Session) Detach() error {
 	if len(attached) > 0 {
 		errs = append(errs, s.settle())
 	}
+	errs = append(errs, s.detachOwners())
 	return errors.Join(errs...)
 }
 

@@ -130,6 +130,10 @@ func (f Fields) NeedsDetails() bool {
 	return slices.ContainsFunc(f, func(field Field) bool { return fieldTable[field].details })
 }
 
+// NeedsOwners tells whether a field is shown that takes knowing whose the sockets
+// are.
+func (f Fields) NeedsOwners() bool { return slices.Contains(f, FieldOwner) }
+
 // ParseFields reads the value of -o/--fields: names with commas between them,
 // or "none". The error is an [*Error]; near, which may be nil, finds the names
 // that the user may have meant by one that there is not.
