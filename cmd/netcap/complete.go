@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/netcap-project/netcap/internal/kernel"
+	"github.com/netcap-project/netcap/internal/plan"
 )
 
 // completeProbes completes the last probe of a list with commas: functions,
@@ -14,11 +15,11 @@ import (
 //
 // A shell asks at every press of a key, so nothing here takes more than some
 // hundredths of a second.
-func completeProbes(system *kernel.System, g grammar, list string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeProbes(system *kernel.System, list string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	parts := splitProbes(list)
 	word := parts[len(parts)-1]
 	before := strings.TrimSuffix(list, word)
-	candidates, err := probesLike(system, g, word)
+	candidates, err := probesLike(system, word)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
@@ -37,7 +38,7 @@ func completeProbes(system *kernel.System, g grammar, list string) ([]cobra.Comp
 }
 
 // probesLike returns the probes that start with word.
-func probesLike(system *kernel.System, g grammar, word string) ([]string, error) {
+func probesLike(system *kernel.System, word string) ([]string, error) {
 	var found []string
 	if _, ok := cutTracepoint(word); ok {
 		kind, _, _ := strings.Cut(word, ":")
@@ -73,15 +74,18 @@ func probesLike(system *kernel.System, g grammar, word string) ([]string, error)
 	if err != nil {
 		return nil, err
 	}
-	found = slices.Compact(found)
+	refused := plan.Refusals()
+	found = slices.DeleteFunc(slices.Compact(found), func(probe string) bool {
+		return refused(probe[strings.LastIndexByte(probe, ':')+1:])
+	})
 	if plain || qualified {
 		return found, nil
 	}
 	slices.Sort(modules)
 	found = append(found, slices.Compact(modules)...)
-	for _, set := range g.sets() {
-		if strings.HasPrefix(set.name, word) {
-			found = append(found, set.name)
+	for _, set := range append(plan.SetNames(), plan.Set{Name: "all"}) {
+		if strings.HasPrefix(set.Name, word) {
+			found = append(found, set.Name)
 		}
 	}
 	if strings.HasPrefix("tracepoint:", word) {

@@ -157,7 +157,8 @@ those that the kernel has a symbol for are listed.
 tracepoint), symbol, name (the function without what the compiler has added to
 its symbol), category (of a tracepoint), module (missing for the kernel image),
 packets (a list of objects with number, from 1, and type), backend ("" if not
-known) and prototype. With --sets the keys are set, functions and text.
+known) and prototype. With --sets the keys are set, functions and
+tracepoints (how many there are here) and text.
 
 Exit status: 0 if something was listed, 1 if there is nothing to list or
 something failed, 2 if the command line is wrong.`

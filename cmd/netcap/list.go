@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/cilium/ebpf/btf"
@@ -58,6 +58,8 @@ type setCount struct {
 	Set string `json:"set"`
 	// Functions is how many of its functions can be traced here.
 	Functions int `json:"functions"`
+	// Tracepoints is how many tracepoints of it there are here.
+	Tracepoints int `json:"tracepoints"`
 	// Text says what the set shows.
 	Text string `json:"text"`
 }
@@ -77,7 +79,6 @@ type listOptions struct {
 
 func newList(io stdio) *cobra.Command {
 	o := &listOptions{}
-	g := newGrammar()
 	cmd := &cobra.Command{
 		Use:                   "list [OPTION...] [PATTERN...]",
 		Short:                 "List the functions and tracepoints that can be traced here",
@@ -85,9 +86,7 @@ func newList(io stdio) *cobra.Command {
 		Example:               listExample,
 		DisableFlagsInUseLine: true,
 		Args:                  cobra.ArbitraryArgs,
-		ValidArgsFunction: func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return completeProbes(kernel.New(), g, word)
-		},
+		ValidArgsFunction:     completeProbe,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			if o.sets && (o.module != "" || len(words) > 0) {
 				return &usageError{"--sets lists the sets, which takes neither --module nor a pattern",
@@ -96,7 +95,7 @@ func newList(io stdio) *cobra.Command {
 			if cmd.Flags().Changed("module") && o.module == "" {
 				return &usageError{"--module: the name of the module is empty", "the kernel image is called " + imageModule}
 			}
-			return o.run(io, kernel.New(), g, words)
+			return o.run(io, kernel.New(), words)
 		},
 	}
 	f := cmd.Flags()
@@ -110,8 +109,8 @@ func newList(io stdio) *cobra.Command {
 	return cmd
 }
 
-func (o *listOptions) run(io stdio, system *kernel.System, g grammar, words []string) error {
-	wanted, err := g.compilePatterns(words)
+func (o *listOptions) run(io stdio, system *kernel.System, words []string) error {
+	wanted, err := compilePatterns(words, system)
 	if err != nil {
 		return err
 	}
@@ -119,7 +118,7 @@ func (o *listOptions) run(io stdio, system *kernel.System, g grammar, words []st
 		return err
 	}
 	if o.sets {
-		return o.printSets(io.out, system, g)
+		return o.printSets(io.out, system)
 	}
 	// Trying the backends takes longer than finding the functions.
 	tried := make(chan backends, 1)
@@ -171,8 +170,9 @@ func (o *listOptions) checkModule(system *kernel.System) error {
 func (o *listOptions) find(system *kernel.System, wanted patterns) ([]place, error) {
 	var places []place
 	of := func(module string) bool { return o.module == "" || o.module == moduleName(module) }
+	refused := plan.Refusals()
 	err := system.PacketFunctions(func(symbol, name, module, signature string) {
-		if !of(module) || !wanted.function(symbol, module) {
+		if !of(module) || !wanted.function(symbol, module) || refused(symbol) {
 			return
 		}
 		p := place{Probe: name, Kind: kindFunction, Symbol: symbol, Name: name, Module: module, signature: signature}
@@ -273,45 +273,40 @@ func tryBackends(system *kernel.System) backends {
 		return backends{unknown: true}
 	}
 	var b backends
-	fentry := make(chan bool, 1)
-	go func() { fentry <- system.Fentry() == nil }()
-	if b.multi = system.KprobeMulti() == nil; !b.multi {
-		b.kprobe = system.Kprobe() == nil
-	}
-	b.fentry = <-fentry
+	var tries sync.WaitGroup
+	tries.Go(func() { b.fentry = system.Fentry() == nil })
+	tries.Go(func() { b.multi = system.KprobeMulti() == nil })
+	tries.Go(func() { b.kprobe = system.Kprobe() == nil })
+	tries.Wait()
 	return b
 }
 
-// of returns how a place is traced if it is one of a few.
+// of returns how a place is traced if it is one of a few, in the order in which
+// a plan chooses.
 func (b backends) of(system *kernel.System, p *place) string {
+	// One program of kprobe.multi is for all kinds of calls, and leads from a
+	// pointer to one packet.
+	multi := b.multi && strings.ContainsAny(p.signature, "SP")
 	switch {
 	case p.Kind == kindTracepoint:
 		return plan.BackendRawTracepoint
 	case b.unknown:
 		return ""
-	case b.fentry && p.Symbol == p.Name && fitsFentry(system.Arch(), p.signature):
-		return "fentry"
-	case b.multi:
-		return "kprobe.multi"
-	case !b.kprobe || system.Blacklisted(p.Symbol):
-		return backendNone
+	case b.fentry && system.Trampoline(p.Symbol, p.Module):
+		return plan.BackendFentry
+	case b.kprobe && !system.Blacklisted(p.Symbol) && !ambiguous(system, p.Symbol):
+		return plan.BackendKprobe
+	case multi:
+		return plan.BackendKprobeMulti
 	}
-	// A kprobe goes by the name alone.
-	if owners, err := system.ModuleOf(p.Symbol); err == nil && len(owners) > 1 {
-		return backendNone
-	}
-	return plan.BackendKprobe
+	return backendNone
 }
 
-// fitsFentry tells whether the kernel can make a trampoline for a function: 12
-// arguments of one word, on amd64 those in registers, none variadic
-// (btf_distill_func_proto, arch_prepare_bpf_trampoline).
-func fitsFentry(arch, signature string) bool {
-	most := 12
-	if arch == "amd64" {
-		most = 6
-	}
-	return len(signature) <= most && !strings.ContainsAny(signature, "2m.")
+// ambiguous tells whether there are several functions of a name, which a kprobe
+// cannot tell apart.
+func ambiguous(system *kernel.System, symbol string) bool {
+	owners, err := system.ModuleOf(symbol)
+	return err == nil && len(owners) > 1
 }
 
 func printJSON[T any](w io.Writer, lines []T) error {
@@ -340,34 +335,31 @@ func printPlaces(w io.Writer, places []place) error {
 	return table.Flush()
 }
 
-// printSets prints a line for each set.
-func (o *listOptions) printSets(w io.Writer, system *kernel.System, g grammar) error {
+// printSets prints a line for each set: its name, how many functions and
+// tracepoints of it can be traced here, and what it shows.
+func (o *listOptions) printSets(w io.Writer, system *kernel.System) error {
+	// Otherwise the sets would only look empty.
+	if err := system.PacketFunctions(func(string, string, string, string) {}); err != nil {
+		return noTypes(err)
+	}
 	var counts []setCount
-	for _, set := range g.sets() {
-		match, err := g.match(set.name)
-		if err != nil {
-			return err
-		}
-		count := setCount{Set: set.name, Text: set.text}
-		err = system.PacketFunctions(func(symbol, _, module, _ string) {
-			if match(symbol, module) {
+	for _, set := range plan.Sets(system) {
+		count := setCount{Set: set.Name, Text: set.Doc}
+		for _, probe := range set.Probes {
+			if probe.Kind == plan.Tracepoint {
+				count.Tracepoints++
+			} else {
 				count.Functions++
 			}
-		})
-		if err != nil {
-			return noTypes(err)
 		}
 		counts = append(counts, count)
-	}
-	if len(counts) == 0 {
-		return errors.New("list sets: there are none in this version")
 	}
 	if o.asJSON {
 		return printJSON(w, counts)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range counts {
-		fmt.Fprintf(table, "%s\t%d\t%s\n", c.Set, c.Functions, c.Text)
+		fmt.Fprintf(table, "%s\t%d functions, %d tracepoints\t%s\n", c.Set, c.Functions, c.Tracepoints, c.Text)
 	}
 	return table.Flush()
 }

@@ -4,54 +4,28 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/netcap-project/netcap/internal/plan"
 )
 
-// grammar is what listing and completing need of the grammar of -f.
-type grammar struct {
-	// match compiles a pattern for functions: a name, a glob, a /regular
-	// expression/ or a set, each with a module in front or without.
-	match func(pattern string) (func(symbol, module string) bool, error)
-	// sets are the sets that have a name.
-	sets func() []namedSet
-}
-
-// namedSet is a set of probes.
-type namedSet struct{ name, text string }
-
-// newGrammar returns the grammar of this version.
-func newGrammar() grammar {
-	return grammar{match: matchFunction, sets: func() []namedSet { return nil }}
-}
-
-// matchFunction compiles a name, a glob or a /regular expression/, with a
-// module in front or without.
-func matchFunction(pattern string) (func(symbol, module string) bool, error) {
-	owner, name, qualified := strings.Cut(pattern, ":")
-	if strings.HasPrefix(pattern, "/") || !qualified {
-		owner, name, qualified = "", pattern, false
-	}
-	match, err := matchName(name)
-	if err != nil {
-		return nil, err
-	}
-	return func(symbol, module string) bool {
-		if qualified && owner != moduleName(module) {
-			return false
-		}
-		base, _, _ := strings.Cut(symbol, ".")
-		return match(symbol) || match(base)
-	}, nil
-}
-
-// matchName compiles a glob, which covers the whole name, or a /regular
-// expression/, which matches anywhere in it.
+// matchName compiles, for the category or the name of a tracepoint, a glob,
+// which covers the whole name, or a /regular expression/, which matches anywhere
+// in it.
 func matchName(pattern string) (func(string) bool, error) {
 	if inner, ok := strings.CutPrefix(pattern, "/"); ok {
+		const hint = "as in \"/^ip_.*rcv/\""
 		inner, closed := strings.CutSuffix(inner, "/")
+		if !closed {
+			return nil, &usageError{fmt.Sprintf("pattern %q: the regular expression has no closing /", pattern), hint}
+		}
+		if inner == "" {
+			return nil, &usageError{fmt.Sprintf("pattern %q: the regular expression is empty", pattern), hint}
+		}
 		re, err := regexp.Compile(inner)
-		if !closed || inner == "" || err != nil {
-			return nil, &usageError{fmt.Sprintf("pattern %q: no regular expression between two /", pattern), "as in \"/^ip_.*rcv/\""}
+		if err != nil {
+			return nil, &usageError{fmt.Sprintf("pattern %q: %s", pattern, strings.TrimPrefix(err.Error(), "error parsing regexp: ")), hint}
 		}
 		return re.MatchString, nil
 	}
@@ -111,8 +85,9 @@ type patterns struct {
 	tracepoints []func(category, name string) bool
 }
 
-// compilePatterns compiles the words behind a command. None means everything.
-func (g grammar) compilePatterns(words []string) (patterns, error) {
+// compilePatterns compiles the words behind a command, in the grammar of -f.
+// None means everything.
+func compilePatterns(words []string, system plan.System) (patterns, error) {
 	var p patterns
 	if len(words) == 0 {
 		p.functions = append(p.functions, func(string, string) bool { return true })
@@ -120,7 +95,7 @@ func (g grammar) compilePatterns(words []string) (patterns, error) {
 	}
 	for _, word := range words {
 		for _, text := range splitProbes(word) {
-			if err := p.add(g, strings.TrimSpace(text)); err != nil {
+			if err := p.add(strings.TrimSpace(text), system); err != nil {
 				return p, err
 			}
 		}
@@ -128,12 +103,19 @@ func (g grammar) compilePatterns(words []string) (patterns, error) {
 	return p, nil
 }
 
-func (p *patterns) add(g grammar, text string) error {
+func (p *patterns) add(text string, system plan.System) error {
+	if text == "" {
+		return &usageError{"pattern \"\": it is empty", "as in \"tcp_*\""}
+	}
 	rest, ok := cutTracepoint(text)
 	if !ok {
-		match, err := g.match(text)
+		match, err := plan.Match(text)
+		if err != nil {
+			return err
+		}
 		p.functions = append(p.functions, match)
-		return err
+		p.addSet(text, system)
+		return nil
 	}
 	first, second, ok := strings.Cut(rest, ":")
 	if !ok {
@@ -146,6 +128,21 @@ func (p *patterns) add(g grammar, text string) error {
 	name, err := matchName(second)
 	p.tracepoints = append(p.tracepoints, func(c, n string) bool { return category(c) && name(n) })
 	return err
+}
+
+// addSet adds the tracepoints of a set, if text is the name of one.
+func (p *patterns) addSet(text string, system plan.System) {
+	is := func(set plan.Set) bool { return set.Name == text }
+	if !slices.ContainsFunc(plan.SetNames(), is) {
+		return
+	}
+	sets := plan.Sets(system)
+	set := sets[slices.IndexFunc(sets, is)]
+	p.tracepoints = append(p.tracepoints, func(_, name string) bool {
+		return slices.ContainsFunc(set.Probes, func(probe plan.Probe) bool {
+			return probe.Kind == plan.Tracepoint && probe.Symbol == name
+		})
+	})
 }
 
 func (p patterns) function(symbol, module string) bool {

@@ -137,18 +137,21 @@ func newSkb(io stdio) *cobra.Command {
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
 		"backend":        cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
+		"function":       completeProbe,
+		"exclude":        completeProbe,
 		"fields":         completeFields,
-		"function": func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return completeProbes(kernel.New(), newGrammar(), word)
-		},
-		"ifname": completeInterfaces,
-		"netns":  completeNetns,
+		"ifname":         completeInterfaces,
+		"netns":          completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
 		}
 	}
 	return cmd
+}
+
+func completeProbe(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return completeProbes(kernel.New(), word)
 }
 
 func completeInterfaces(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {

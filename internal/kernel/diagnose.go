@@ -447,23 +447,27 @@ func (r *refusal) Error() string { return r.fact }
 func (r *refusal) Unwrap() error { return r.err }
 
 // AtomicExchange tells whether a program may exchange a value in memory for
-// another in one step (BPF_XCHG, 5.12+), by loading one that does.
+// another in one step (BPF_XCHG, 5.12+), by running one that does.
 func (s *System) AtomicExchange() bool {
-	xchg := asm.Xchg.Mem(asm.R10, asm.R1, asm.DWord, -8)
-	xchg.Constant = int64(asm.Xchg >> 8) // v0.22.0 of the library writes the constant, not the opcode's part of it
-	prog, err := s.load(ebpf.ProgramSpec{Type: ebpf.RawTracepoint, Instructions: asm.Instructions{
-		asm.Mov.Imm(asm.R1, 0),
-		asm.StoreMem(asm.R10, -8, asm.R1, asm.DWord),
-		asm.Mov.Imm(asm.R1, 1),
-		xchg,
-		asm.Mov.Imm(asm.R0, 0),
+	const before, after = 5, 7
+	exchange := asm.Xchg.Mem(asm.R10, asm.R0, asm.DWord, -8)
+	// cilium/ebpf 0.22 only encodes the operation of instructions that it has
+	// read from a file; without, this is an addition, which every kernel takes.
+	exchange.Constant = int64(asm.Xchg >> 8)
+	prog, err := s.load(ebpf.ProgramSpec{Type: ebpf.SocketFilter, Instructions: asm.Instructions{
+		asm.Mov.Imm(asm.R0, before),
+		asm.StoreMem(asm.R10, -8, asm.R0, asm.DWord),
+		asm.Mov.Imm(asm.R0, after),
+		exchange,
 		asm.Return(),
 	}})
 	if err != nil {
 		return false
 	}
-	prog.Close()
-	return true
+	defer prog.Close()
+	// An Ethernet header is the least that the kernel runs it on.
+	got, err := prog.Run(&ebpf.RunOptions{Data: make([]byte, 64)})
+	return err == nil && got == before
 }
 
 // Preemptible tells whether the kernel was built to interrupt itself for

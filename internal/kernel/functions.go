@@ -65,6 +65,10 @@ type packetFunction struct {
 	name      string // in BTF
 	module    string
 	signature string
+	// How it takes and returns structs, and whether BTF has another function of
+	// its name that may be taken for it: trampolines are particular about all of
+	// it.
+	structs, returnsStruct, namesake bool
 }
 
 // packetLetters are those of arguments that are a packet, or lead to some in a
@@ -83,25 +87,47 @@ func (s *System) declaredFunctions() ([]packetFunction, error) {
 		s.scanning.Lock()
 		defer s.scanning.Unlock()
 		for _, m := range all {
-			m.types.functions(func(name, signature []byte) {
-				if !bytes.ContainsAny(signature, packetLetters) {
+			m.types.functions(func(f rawFunction) {
+				if !bytes.ContainsAny(f.signature, packetLetters) || notrace(f.name) {
 					return
 				}
-				text, ok := signatures[string(signature)]
+				text, ok := signatures[string(f.signature)]
 				if !ok {
-					text = string(signature)
+					text = string(f.signature)
 					signatures[text] = text
 				}
-				found = append(found, packetFunction{string(name), string(name), m.name, text})
+				name := string(f.name)
+				found = append(found, packetFunction{symbol: name, name: name, module: m.name, signature: text,
+					structs: f.structs, returnsStruct: f.returnsStruct})
 			})
 		}
 		slices.SortFunc(found, func(a, b packetFunction) int {
 			return compareStrings(a.name, b.name, a.module, b.module)
 		})
+		for i := range found {
+			// The kernel image comes first, and is where a name is looked for
+			// first.
+			f := &found[i]
+			before := i > 0 && found[i-1].name == f.name
+			after := i+1 < len(found) && found[i+1].name == f.name && (f.module != "" || found[i+1].module == "")
+			f.namesake = before || after
+		}
 		return slices.CompactFunc(found, func(a, b packetFunction) bool {
 			return a.name == b.name && a.module == b.module
 		}), nil
 	})
+}
+
+// notrace tells whether a function is one of those that the macros of
+// tracepoints make and that no kernel lets be traced (include/trace/
+// trace_events.h, perf.h, bpf_probe.h). There are a hundred of them.
+func notrace(name []byte) bool {
+	for _, prefix := range []string{"__bpf_trace_", "trace_event_raw_event_", "perf_trace_"} {
+		if bytes.HasPrefix(name, []byte(prefix)) {
+			return true
+		}
+	}
+	return false
 }
 
 // compareStrings compares pairs, the first that differs decides.
@@ -120,7 +146,10 @@ func compareStrings(pairs ...string) int {
 var derivation = regexp.MustCompile(`^(\.(isra|constprop|part|llvm)\.[0-9]+)+$`)
 
 // existing tells which symbols there are for functions that take a packet.
-type existing map[packetFunction]*presence // by name and module
+type existing map[declaration]*presence
+
+// declaration is where BTF has a function.
+type declaration struct{ name, module string }
 
 type presence struct {
 	found   bool
@@ -131,7 +160,7 @@ type presence struct {
 func newExisting(functions []packetFunction) existing {
 	e := make(existing, len(functions))
 	for _, f := range functions {
-		e[packetFunction{name: f.name, module: f.module}] = new(presence)
+		e[declaration{f.name, f.module}] = new(presence)
 	}
 	return e
 }
@@ -142,7 +171,7 @@ func (e existing) add(name, module []byte) {
 	if dot := bytes.IndexByte(name, '.'); dot > 0 {
 		base, rest = name[:dot], name[dot:]
 	}
-	p := e[packetFunction{name: string(base), module: string(module)}]
+	p := e[declaration{string(base), string(module)}]
 	switch {
 	case p == nil:
 	case rest == nil:
@@ -161,7 +190,7 @@ func (e existing) add(name, module []byte) {
 func (e existing) resolve(functions []packetFunction, derivedToo bool) []packetFunction {
 	var kept []packetFunction
 	for _, f := range functions {
-		p := e[packetFunction{name: f.name, module: f.module}]
+		p := e[declaration{f.name, f.module}]
 		switch {
 		case p.found:
 		case derivedToo && len(p.derived) == 1:
@@ -275,6 +304,43 @@ func (s *System) PacketFunctions(visit func(symbol, name, module, signature stri
 	return err
 }
 
+// Trampoline tells whether fentry can attach to a function that takes a packet,
+// by its symbol and module, "" for the kernel image, as far as the declaration
+// decides: it has at most 12 arguments, on amd64 the 6 in registers; each takes
+// one word, and before 6.1 none is a struct, as on other architectures than
+// amd64; it is not variadic and returns no struct; its symbol is its name in BTF,
+// and no other function's.
+//
+// Sources: btf_distill_func_proto, arch_prepare_bpf_trampoline.
+func (s *System) Trampoline(symbol, module string) bool {
+	functions, err := s.packetFunctions()
+	if err != nil {
+		return false
+	}
+	_, v := s.release()
+	structs := s.Arch() == "amd64" && v.atLeast(6, 1)
+	i, ok := slices.BinarySearchFunc(functions, declaration{symbol, module}, func(f packetFunction, d declaration) int {
+		return compareStrings(f.symbol, d.name, f.module, d.module)
+	})
+	return ok && functions[i].trampoline(s.Arch(), structs)
+}
+
+// trampoline is Trampoline for one function. structs tells whether a struct of
+// one word is taken.
+func (f packetFunction) trampoline(arch string, structs bool) bool {
+	most := 12
+	if arch == "amd64" {
+		most = 6
+	}
+	switch {
+	case f.symbol != f.name, f.namesake, f.returnsStruct, f.structs && !structs:
+		return false
+	case strings.HasPrefix(f.symbol, flavour): // which the library does not find
+		return false
+	}
+	return len(f.signature) <= most && !strings.ContainsAny(f.signature, "2m.")
+}
+
 // LikelyFunctions calls visit for what [System.PacketFunctions] would, sorted by
 // symbol; but where tracefs cannot be read, as by an ordinary user, by BTF
 // alone: some of them may be inlined everywhere or exist under another name.
@@ -363,24 +429,30 @@ func (s *System) Modules() ([]string, error) {
 	return names, err
 }
 
-// ModuleOf returns the modules, sorted, that have a function symbol of that
-// name, "" for the kernel image; none if there is no such symbol. A module
-// with several functions of the name is returned several times: a kprobe
-// cannot tell them apart.
-//
-// The first call reads /proc/kallsyms, which takes a tenth of a second.
-func (s *System) ModuleOf(symbol string) ([]string, error) {
-	all, err := s.owners.get(func() (map[string][]string, error) {
+// symbolIndex has the function symbols of /proc/kallsyms.
+type symbolIndex struct {
+	owners map[string][]string // modules, "" for the kernel image, by name
+	// derived has what the compiler has made of a function and can be traced, by
+	// the function's name: ip_rcv_core.isra.0 by ip_rcv_core.
+	derived map[string][]string
+}
+
+// indexSymbols reads /proc/kallsyms, which takes a tenth of a second.
+func (s *System) indexSymbols() (symbolIndex, error) {
+	return s.symbolsByName.get(func() (symbolIndex, error) {
 		modules := make(map[string]string)
 		image := []string{""} // of most functions
-		owners := make(map[string][]string, 1<<17)
+		index := symbolIndex{owners: make(map[string][]string, 1<<17), derived: make(map[string][]string)}
 		err := s.eachSymbol(func(y rawSymbol) {
 			if !isFunction(y.kind) {
 				return
 			}
-			known, ok := owners[string(y.name)]
+			known, ok := index.owners[string(y.name)]
+			if !ok {
+				index.addDerived(y.name)
+			}
 			if !ok && len(y.module) == 0 {
-				owners[string(y.name)] = image
+				index.owners[string(y.name)] = image
 				return
 			}
 			module, named := modules[string(y.module)]
@@ -388,14 +460,47 @@ func (s *System) ModuleOf(symbol string) ([]string, error) {
 				module = string(y.module)
 				modules[module] = module
 			}
-			owners[string(y.name)] = append(known[:len(known):len(known)], module)
+			index.owners[string(y.name)] = append(known[:len(known):len(known)], module)
 		})
-		return owners, err
+		return index, err
 	})
+}
+
+// addDerived takes in a symbol if the compiler has derived it. An unlikely
+// branch (.cold) is no function.
+func (x symbolIndex) addDerived(name []byte) {
+	dot := bytes.IndexByte(name, '.')
+	if dot > 0 && !bytes.HasSuffix(name, []byte(".cold")) {
+		base := string(name[:dot])
+		x.derived[base] = append(x.derived[base], string(name))
+	}
+}
+
+// Symbol tells whether the kernel, loaded modules included, has a function
+// symbol called name, and which ones the compiler has derived from it and that
+// can be traced: ip_rcv_core.isra.0 from ip_rcv_core.
+//
+// The first call reads /proc/kallsyms, which takes a tenth of a second.
+func (s *System) Symbol(name string) (found bool, derived []string, err error) {
+	index, err := s.indexSymbols()
+	if err != nil {
+		return false, nil, err
+	}
+	return len(index.owners[name]) > 0, slices.Sorted(slices.Values(index.derived[name])), nil
+}
+
+// ModuleOf returns the modules, sorted, that have a function symbol of that
+// name, "" for the kernel image; none if there is no such symbol. A module
+// with several functions of the name is returned several times: a kprobe
+// cannot tell them apart.
+//
+// The first call reads /proc/kallsyms, which takes a tenth of a second.
+func (s *System) ModuleOf(symbol string) ([]string, error) {
+	index, err := s.indexSymbols()
 	if err != nil {
 		return nil, err
 	}
-	return slices.Sorted(slices.Values(all[symbol])), nil
+	return slices.Sorted(slices.Values(index.owners[symbol])), nil
 }
 
 // ModuleOnDisk tells whether there is a module of that name for this kernel,

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -69,6 +70,86 @@ func versionOf(release string) (v version) {
 	return v
 }
 
+func TestTrampoline(t *testing.T) {
+	plain := packetFunction{symbol: "f", name: "f"}
+	for _, test := range []struct {
+		signature             string
+		change                func(*packetFunction)
+		amd64, arm64, structs bool
+	}{
+		{signature: "S", amd64: true, arm64: true, structs: true},
+		{signature: "wwwwwS", amd64: true, arm64: true, structs: true},
+		{signature: "wwwwwwS", arm64: true},
+		{signature: "wwwwwwwwwwwwS"},
+		{signature: "S2"}, {signature: "Sm"}, {signature: "S."},
+		{signature: "Sw", change: func(f *packetFunction) { f.structs = true }, structs: true},
+		{signature: "S", change: func(f *packetFunction) { f.returnsStruct = true }},
+		{signature: "S", change: func(f *packetFunction) { f.symbol = "f.isra.0" }},
+		{signature: "S", change: func(f *packetFunction) { f.namesake = true }},
+		{signature: "S", change: func(f *packetFunction) { f.symbol, f.name = "___f", "___f" }},
+	} {
+		f := plain
+		f.signature = test.signature
+		if test.change != nil {
+			test.change(&f)
+		}
+		if amd64, arm64, structs := f.trampoline("amd64", false), f.trampoline("arm64", false), f.trampoline("amd64", true); amd64 != test.amd64 || arm64 != test.arm64 || structs != test.structs {
+			t.Errorf("%+v: got %v, %v, %v", f, amd64, arm64, structs)
+		}
+	}
+	s := fixture(t, map[string]string{"sys/kernel/btf/vmlinux": string(specimen(t))})
+	for symbol, want := range map[string]bool{"plain": true, "variadic": false, "nowhere": false, "": false} {
+		if got := s.Trampoline(symbol, ""); got != want {
+			t.Errorf("%q: got %v", symbol, got)
+		}
+	}
+	if s.Trampoline("plain", "mod") {
+		t.Error("plain of another module")
+	}
+}
+
+// TestNamesakes has functions of one name twice in the kernel image, in it and
+// in modules, and in modules only.
+func TestNamesakes(t *testing.T) {
+	types := func(names string) *types {
+		var records []byte
+		for _, word := range []uint32{
+			1, kindStruct << 24, 8,
+			0, kindPointer << 24, 1,
+			0, kindFuncProto<<24 | 1, 0, 0, 2,
+		} {
+			records = binary.LittleEndian.AppendUint32(records, word)
+		}
+		text := []byte("\x00sk_buff\x00")
+		for _, name := range strings.Fields(names) {
+			for _, word := range []uint32{uint32(len(text)), kindFunc << 24, 3} {
+				records = binary.LittleEndian.AppendUint32(records, word)
+			}
+			text = append(append(text, name...), 0)
+		}
+		all, err := parseTypes(blob(records, text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	s := fixture(t, nil)
+	if _, err := s.raw.get(func() ([]module, error) {
+		return []module{{"", types("twice twice image once")}, {"one", types("image mods")}, {"two", types("image mods")}}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	functions, err := s.declaredFunctions()
+	for _, f := range functions {
+		got = append(got, fmt.Sprint(f.name, " ", f.module, " ", f.namesake))
+	}
+	want := []string{"image  false", "image one true", "image two true", "mods one true", "mods two true", "once  false", "twice  true"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got  %q, %v\nwant %q", got, err, want)
+	}
+}
+
 func TestPacketTracepoints(t *testing.T) {
 	files := map[string]string{"sys/kernel/btf/vmlinux": string(specimen(t))}
 	for _, category := range []string{UnknownCategory, "skb"} {
@@ -101,11 +182,11 @@ func TestPacketFunctionsHere(t *testing.T) {
 		t.Error("not sorted")
 	}
 	for _, name := range slow {
-		if _, ok := slices.BinarySearch(quick, name); !ok {
-			t.Errorf("%s is missing", name)
+		if _, ok := slices.BinarySearch(quick, name); ok == notrace([]byte(name)) {
+			t.Errorf("%s: found is %v", name, ok)
 		}
 	}
-	t.Logf("%d functions in BTF, %d of them can be traced, %d with a struct sk_buff * by the slow way", len(quick), len(functions), len(slow))
+	t.Logf("%d functions with a packet in BTF, %d of them can be traced, %d with a struct sk_buff * by the slow way", len(quick), len(functions), len(slow))
 }
 
 func TestTraceable(t *testing.T) {

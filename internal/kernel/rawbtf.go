@@ -311,21 +311,48 @@ func (t *types) signature(b []byte, proto uint32, skip int) ([]byte, bool) {
 	return b, true
 }
 
+// rawFunction is a function in the buffers that it was read from.
+type rawFunction struct {
+	id              uint32
+	name, signature []byte
+	// structs tells that it takes a struct or union by value, and returnsStruct
+	// that it returns one.
+	structs, returnsStruct bool
+}
+
 // functions calls visit for every function. The slices are only valid during
 // the call.
-func (t *types) functions(visit func(name, signature []byte)) {
+func (t *types) functions(visit func(rawFunction)) {
 	var buffer []byte
-	for _, at := range t.offsets {
+	for i, at := range t.offsets {
 		r := decodeRecord(t.records[at:])
 		if r.kind != kindFunc {
 			continue
 		}
 		signature, ok := t.signature(buffer[:0], r.ref, 0)
 		if name := t.name(r.name); ok && len(name) > 0 {
-			visit(name, signature)
+			f := rawFunction{id: t.first + uint32(i), name: name, signature: signature}
+			f.structs, f.returnsStruct = t.byValue(r.ref)
+			visit(f)
 		}
 		buffer = signature
 	}
+}
+
+// byValue tells whether a function takes, or returns, a struct or union.
+func (t *types) byValue(proto uint32) (takes, returns bool) {
+	r, ok := t.lookup(proto)
+	if !ok {
+		return false, false
+	}
+	isStruct := func(id uint32) bool {
+		kind := t.bare(id).kind
+		return kind == kindStruct || kind == kindUnion
+	}
+	for i := range r.vlen {
+		takes = takes || isStruct(binary.LittleEndian.Uint32(r.rest[i*paramSize+4:]))
+	}
+	return takes, isStruct(r.ref)
 }
 
 // tracepoints calls visit for every tracepoint, with the signature of its

@@ -87,7 +87,7 @@ func byLibrary(t *testing.T, spec *btf.Spec) (functions, tracepoints map[string]
 
 func byBytes(types *types) (functions, tracepoints map[string]string) {
 	functions, tracepoints = make(map[string]string), make(map[string]string)
-	types.functions(func(name, signature []byte) { functions[string(name)] += string(signature) + ";" })
+	types.functions(func(f rawFunction) { functions[string(f.name)] += string(f.signature) + ";" })
 	types.tracepoints(func(name, signature []byte) { tracepoints[string(name)] += string(signature) + ";" })
 	return functions, tracepoints
 }
@@ -297,9 +297,9 @@ func FuzzTypes(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			types.functions(func(name, signature []byte) {
-				if len(name) == 0 || bytes.IndexByte(name, 0) >= 0 || len(signature) > len(data) {
-					t.Errorf("function %q %q", name, signature)
+			types.functions(func(f rawFunction) {
+				if len(f.name) == 0 || bytes.IndexByte(f.name, 0) >= 0 || len(f.signature) > len(data) {
+					t.Errorf("function %q %q", f.name, f.signature)
 				}
 			})
 			types.tracepoints(func(name, signature []byte) {})

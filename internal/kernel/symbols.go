@@ -60,27 +60,6 @@ func (s *System) symbols(name string) ([]symbol, error) {
 	return found, err
 }
 
-// Symbol tells whether the kernel, loaded modules included, has a function
-// symbol called name, and which ones the compiler has derived from it and that
-// can be traced: ip_rcv_core.isra.0 from ip_rcv_core.
-func (s *System) Symbol(name string) (found bool, derived []string, err error) {
-	all, err := s.symbols(name)
-	if err != nil {
-		return false, nil, err
-	}
-	for _, y := range all {
-		switch {
-		case !y.isFunction():
-		case y.name == name:
-			found = true
-		case !strings.HasSuffix(y.name, ".cold"): // an unlikely branch, not an entry
-			derived = append(derived, y.name)
-		}
-	}
-	slices.Sort(derived)
-	return found, slices.Compact(derived), nil
-}
-
 // traceables are the functions that the function tracer can hook, by module, ""
 // for the kernel image, and name: how many there are of that name.
 type traceables map[string]map[string]int

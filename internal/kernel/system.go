@@ -34,10 +34,11 @@ type System struct {
 	declared  remembered[[]packetFunction]
 	listed    remembered[traceables]
 	refused   remembered[map[string]bool]
-	owners    remembered[map[string][]string]
 	functions remembered[[]packetFunction]
 	named     remembered[[]packetFunction]
 	events    remembered[map[string]string]
+
+	symbolsByName remembered[symbolIndex]
 }
 
 // New returns the running system. It costs nothing.

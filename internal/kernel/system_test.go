@@ -43,7 +43,7 @@ func takesSkb(proto *btf.FuncProto) bool {
 func TestFunction(t *testing.T) {
 	s := New()
 	requireBTF(t, s)
-	for _, name := range []string{"icmp_rcv", "tcp_v4_rcv", "ip_rcv"} {
+	for _, name := range []string{"icmp_rcv", "tcp_v4_rcv", "ip_rcv", "___pskb_trim"} {
 		fn, err := s.Function(name)
 		if err != nil {
 			t.Fatal(err)

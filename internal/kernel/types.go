@@ -28,16 +28,9 @@ func (s *System) Function(name string) (*btf.Func, error) {
 // FunctionOf is like Function for a function of one module, "" for the kernel
 // image.
 func (s *System) FunctionOf(module, name string) (*btf.Func, error) {
-	spec, err := s.btf.Kernel()
-	if module != "" && err == nil {
-		spec, err = s.btf.Module(module)
-	}
+	fn, err := findOf[*btf.Func](s, module, name)
 	if err != nil {
 		return nil, fmt.Errorf("function %s: %w", name, err)
-	}
-	fn, ok := findIn[*btf.Func](spec, name)
-	if !ok {
-		return nil, fmt.Errorf("function %s: %w", name, fs.ErrNotExist)
 	}
 	return fn, nil
 }
@@ -85,45 +78,74 @@ func tracepointProto(def *btf.Typedef) (*btf.FuncProto, bool) {
 // find looks up a type by name and kind: first in the kernel image, which
 // takes microseconds, then in every module that is loaded.
 func find[T btf.Type](s *System, name string) (T, error) {
-	var none T
-	spec, err := s.btf.Kernel()
-	if err != nil {
-		return none, err
-	}
-	if t, ok := findIn[T](spec, name); ok {
-		return t, nil
+	t, err := findOf[T](s, "", name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return t, err
 	}
 	modules, err := s.btf.Modules()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return none, err
+		return t, err
 	}
 	for _, module := range modules {
-		spec, err := s.btf.Module(module)
-		if err != nil {
-			continue // unloaded since, or not readable: as if it were not there
+		// One that is unloaded since, or not readable, is as if it were not there.
+		if t, err := findOf[T](s, module, name); err == nil {
+			return t, nil
 		}
-		if t, ok := findIn[T](spec, name); ok {
+	}
+	return t, fs.ErrNotExist
+}
+
+// flavour is what the library takes for the end of a name (struct
+// sk_buff___old). It does not find a name that starts with it, as ___pskb_trim.
+const flavour = "___"
+
+// findOf returns the first type of that name and kind in a module, "" for the
+// kernel image. There can be several static functions of one name; pahole only
+// keeps those that agree on their declaration.
+func findOf[T btf.Type](s *System, module, name string) (T, error) {
+	var none T
+	spec, err := s.btf.Kernel()
+	if module != "" && err == nil {
+		spec, err = s.btf.Module(module)
+	}
+	if err != nil {
+		return none, err
+	}
+	types, err := spec.AnyTypesByName(name)
+	if err != nil && strings.HasPrefix(name, flavour) {
+		types = s.scanFor(spec, module, name)
+	}
+	for _, t := range types {
+		if t, ok := t.(T); ok && t.TypeName() == name {
 			return t, nil
 		}
 	}
 	return none, fs.ErrNotExist
 }
 
-// findIn returns the first type of that name and kind. There can be several
-// static functions of one name; pahole only keeps those that agree on their
-// declaration.
-func findIn[T btf.Type](spec *btf.Spec, name string) (T, bool) {
-	var none T
-	types, err := spec.AnyTypesByName(name)
+// scanFor looks for the functions of a name by the bytes of BTF.
+func (s *System) scanFor(spec *btf.Spec, module, name string) []btf.Type {
+	all, err := s.rawTypes()
 	if err != nil {
-		return none, false
+		return nil
 	}
-	for _, t := range types {
-		if t, ok := t.(T); ok && t.TypeName() == name {
-			return t, true
+	var found []btf.Type
+	s.scanning.Lock()
+	defer s.scanning.Unlock()
+	for _, m := range all {
+		if m.name != module {
+			continue
 		}
+		m.types.functions(func(f rawFunction) {
+			if string(f.name) != name {
+				return
+			}
+			if t, err := spec.TypeByID(btf.TypeID(f.id)); err == nil {
+				found = append(found, t)
+			}
+		})
 	}
-	return none, false
+	return found
 }
 
 // Functions returns the sorted names of the functions whose declaration

@@ -116,3 +116,10 @@ type System interface {
 // Prototype writes a function the way its C declaration does:
 // "int icmp_rcv(struct sk_buff *skb)".
 func Prototype(name string, proto *btf.FuncProto) string { return prototype(name, proto) }
+
+// Refusals returns a function that tells which functions a request cannot name
+// though the kernel may let them be traced.
+func Refusals() func(function string) bool {
+	t := readTables()
+	return func(function string) bool { return t.avoided(baseName(function)).never() }
+}
