@@ -72,52 +72,53 @@ type ProbesOwner struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ProbesMapCounters             = "counters"
-	ProbesMapOwners               = "owners"
-	ProbesMapRing                 = "ring"
-	ProbesMapSlots                = "slots"
-	ProbesMapStrays               = "strays"
-	ProbesProgNetcapKprobe        = "netcap_kprobe"
-	ProbesProgNetcapLearnChild    = "netcap_learn_child"
-	ProbesProgNetcapLearnClosed   = "netcap_learn_closed"
-	ProbesProgNetcapLearnSocket   = "netcap_learn_socket"
-	ProbesProgNetcapRawTracepoint = "netcap_raw_tracepoint"
-	ProbesVarCpus                 = "cpus"
-	ProbesVarDataOffset           = "data_offset"
-	ProbesVarDropNoDevice         = "drop_no_device"
-	ProbesVarFilterReadsAddresses = "filter_reads_addresses"
-	ProbesVarHeaderBytes          = "header_bytes"
-	ProbesVarInnerMode            = "inner_mode"
-	ProbesVarNameAccepts          = "name_accepts"
-	ProbesVarNameEnds             = "name_ends"
-	ProbesVarNameLoops            = "name_loops"
-	ProbesVarNameStarts           = "name_starts"
-	ProbesVarPagesDirect          = "pages_direct"
-	ProbesVarPagesMap             = "pages_map"
-	ProbesVarPagesShift           = "pages_shift"
-	ProbesVarProbeArg             = "probe_arg"
-	ProbesVarProbeIndex           = "probe_index"
-	ProbesVarProbeSock            = "probe_sock"
-	ProbesVarScopeByComm          = "scope_by_comm"
-	ProbesVarScopeByCpu           = "scope_by_cpu"
-	ProbesVarScopeByUid           = "scope_by_uid"
-	ProbesVarScopeCgroup          = "scope_cgroup"
-	ProbesVarScopeCgroupLevel     = "scope_cgroup_level"
-	ProbesVarScopeComm            = "scope_comm"
-	ProbesVarScopeCpus            = "scope_cpus"
-	ProbesVarScopeIfindex         = "scope_ifindex"
-	ProbesVarScopeInNetns         = "scope_in_netns"
-	ProbesVarScopeMark            = "scope_mark"
-	ProbesVarScopeMarkMask        = "scope_mark_mask"
-	ProbesVarScopeNetns           = "scope_netns"
-	ProbesVarScopePid             = "scope_pid"
-	ProbesVarScopeUid             = "scope_uid"
-	ProbesVarScoped               = "scoped"
-	ProbesVarSnaplen              = "snaplen"
-	ProbesVarSupplyHeaders        = "supply_headers"
-	ProbesVarTakeData             = "take_data"
-	ProbesVarVxlanPorts           = "vxlan_ports"
-	ProbesVarWakeupBytes          = "wakeup_bytes"
+	ProbesMapCounters               = "counters"
+	ProbesMapOwners                 = "owners"
+	ProbesMapRing                   = "ring"
+	ProbesMapSlots                  = "slots"
+	ProbesMapStrays                 = "strays"
+	ProbesProgNetcapKprobe          = "netcap_kprobe"
+	ProbesProgNetcapLearnChild      = "netcap_learn_child"
+	ProbesProgNetcapLearnClosed     = "netcap_learn_closed"
+	ProbesProgNetcapLearnConnection = "netcap_learn_connection"
+	ProbesProgNetcapLearnSocket     = "netcap_learn_socket"
+	ProbesProgNetcapRawTracepoint   = "netcap_raw_tracepoint"
+	ProbesVarCpus                   = "cpus"
+	ProbesVarDataOffset             = "data_offset"
+	ProbesVarDropNoDevice           = "drop_no_device"
+	ProbesVarFilterReadsAddresses   = "filter_reads_addresses"
+	ProbesVarHeaderBytes            = "header_bytes"
+	ProbesVarInnerMode              = "inner_mode"
+	ProbesVarNameAccepts            = "name_accepts"
+	ProbesVarNameEnds               = "name_ends"
+	ProbesVarNameLoops              = "name_loops"
+	ProbesVarNameStarts             = "name_starts"
+	ProbesVarPagesDirect            = "pages_direct"
+	ProbesVarPagesMap               = "pages_map"
+	ProbesVarPagesShift             = "pages_shift"
+	ProbesVarProbeArg               = "probe_arg"
+	ProbesVarProbeIndex             = "probe_index"
+	ProbesVarProbeSock              = "probe_sock"
+	ProbesVarScopeByComm            = "scope_by_comm"
+	ProbesVarScopeByCpu             = "scope_by_cpu"
+	ProbesVarScopeByUid             = "scope_by_uid"
+	ProbesVarScopeCgroup            = "scope_cgroup"
+	ProbesVarScopeCgroupLevel       = "scope_cgroup_level"
+	ProbesVarScopeComm              = "scope_comm"
+	ProbesVarScopeCpus              = "scope_cpus"
+	ProbesVarScopeIfindex           = "scope_ifindex"
+	ProbesVarScopeInNetns           = "scope_in_netns"
+	ProbesVarScopeMark              = "scope_mark"
+	ProbesVarScopeMarkMask          = "scope_mark_mask"
+	ProbesVarScopeNetns             = "scope_netns"
+	ProbesVarScopePid               = "scope_pid"
+	ProbesVarScopeUid               = "scope_uid"
+	ProbesVarScoped                 = "scoped"
+	ProbesVarSnaplen                = "snaplen"
+	ProbesVarSupplyHeaders          = "supply_headers"
+	ProbesVarTakeData               = "take_data"
+	ProbesVarVxlanPorts             = "vxlan_ports"
+	ProbesVarWakeupBytes            = "wakeup_bytes"
 )
 
 // LoadProbes returns the embedded CollectionSpec for Probes.
@@ -162,11 +163,12 @@ type ProbesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesProgramSpecs struct {
-	NetcapKprobe        *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
-	NetcapLearnChild    *ebpf.ProgramSpec `ebpf:"netcap_learn_child"`
-	NetcapLearnClosed   *ebpf.ProgramSpec `ebpf:"netcap_learn_closed"`
-	NetcapLearnSocket   *ebpf.ProgramSpec `ebpf:"netcap_learn_socket"`
-	NetcapRawTracepoint *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
+	NetcapKprobe          *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
+	NetcapLearnChild      *ebpf.ProgramSpec `ebpf:"netcap_learn_child"`
+	NetcapLearnClosed     *ebpf.ProgramSpec `ebpf:"netcap_learn_closed"`
+	NetcapLearnConnection *ebpf.ProgramSpec `ebpf:"netcap_learn_connection"`
+	NetcapLearnSocket     *ebpf.ProgramSpec `ebpf:"netcap_learn_socket"`
+	NetcapRawTracepoint   *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
 }
 
 // ProbesMapSpecs contains maps before they are loaded into the kernel.
@@ -305,11 +307,12 @@ type ProbesVariables struct {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesPrograms struct {
-	NetcapKprobe        *ebpf.Program `ebpf:"netcap_kprobe"`
-	NetcapLearnChild    *ebpf.Program `ebpf:"netcap_learn_child"`
-	NetcapLearnClosed   *ebpf.Program `ebpf:"netcap_learn_closed"`
-	NetcapLearnSocket   *ebpf.Program `ebpf:"netcap_learn_socket"`
-	NetcapRawTracepoint *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
+	NetcapKprobe          *ebpf.Program `ebpf:"netcap_kprobe"`
+	NetcapLearnChild      *ebpf.Program `ebpf:"netcap_learn_child"`
+	NetcapLearnClosed     *ebpf.Program `ebpf:"netcap_learn_closed"`
+	NetcapLearnConnection *ebpf.Program `ebpf:"netcap_learn_connection"`
+	NetcapLearnSocket     *ebpf.Program `ebpf:"netcap_learn_socket"`
+	NetcapRawTracepoint   *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
 }
 
 func (p *ProbesPrograms) Close() error {
@@ -317,6 +320,7 @@ func (p *ProbesPrograms) Close() error {
 		p.NetcapKprobe,
 		p.NetcapLearnChild,
 		p.NetcapLearnClosed,
+		p.NetcapLearnConnection,
 		p.NetcapLearnSocket,
 		p.NetcapRawTracepoint,
 	)

@@ -86,6 +86,7 @@ func newKernel() *kernel {
 	for _, fn := range []*btf.Func{
 		function("icmp_rcv", integer("int"), param(skb(), "skb")),
 		function("sock_alloc_file", pointer(structure("file")), param(pointer(structure("socket")), "sock")),
+		function("inet_csk_complete_hashdance", pointer(structure("sock")), param(pointer(structure("sock")), "sk")),
 		function("inet_csk_reqsk_queue_add", pointer(structure("sock")), param(pointer(structure("sock")), "sk")),
 		function("inet_release", integer("int"), param(pointer(structure("socket")), "sock")),
 		function("icmpv6_rcv", integer("int"), param(skb(), "skb")),
