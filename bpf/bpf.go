@@ -20,4 +20,4 @@
 // "make generate" makes them anew.
 package bpf
 
-//go:generate go tool bpf2go -no-global-types -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts -type owner Probes probes.bpf.c
+//go:generate go tool bpf2go -no-global-types -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts -type details -type owner Probes probes.bpf.c

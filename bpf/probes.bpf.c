@@ -51,7 +51,49 @@ static __always_inline const void *register_of(struct pt_regs *ctx, __u32 number
 	return value;
 }
 
-/* MAX_BPF_FUNC_ARGS is the most that a tracepoint can have */
+static __always_inline __u64 instruction_of(struct pt_regs *ctx)
+{
+#if defined(__TARGET_ARCH_x86)
+	return ctx->ip;
+#elif defined(__TARGET_ARCH_arm64)
+	return ctx->pc;
+#endif
+}
+
+/* Where the arguments on the stack begin at a function's entry. */
+static __always_inline const void *stack_of(struct pt_regs *ctx)
+{
+#if defined(__TARGET_ARCH_x86)
+	return (const __u64 *)ctx->sp + 1; /* the return address is first */
+#elif defined(__TARGET_ARCH_arm64)
+	return (const void *)ctx->sp;
+#endif
+}
+
+/* An argument that is in a register or, at a function's entry, on the stack. */
+static __always_inline const void *entry_argument(struct pt_regs *ctx, __u32 number)
+{
+	const void *value = 0;
+
+	if (number == NO_ARGUMENT || !(number & ON_STACK))
+		return register_of(ctx, number);
+	bpf_probe_read_kernel(&value, sizeof(value), (const __u64 *)stack_of(ctx) + (number & 0x3f));
+	return value;
+}
+
+/* What is called with a pointer to a pointer to the skb. */
+static __always_inline const void *follow_pointer(const void *at)
+{
+	const void *value = 0;
+
+	if (at)
+		bpf_probe_read_kernel(&value, sizeof(value), at);
+	return value;
+}
+
+/* The arguments of a tracepoint, or of a function that a trampoline is called
+ * for: MAX_BPF_FUNC_ARGS is the most that there can be.
+ */
 static __always_inline const void *argument_of(struct bpf_raw_tracepoint_args *ctx, __u32 number)
 {
 	const void *value = 0;
@@ -69,20 +111,217 @@ static __always_inline const void *argument_of(struct bpf_raw_tracepoint_args *c
 	ARGUMENT(9, args[9]);
 	ARGUMENT(10, args[10]);
 	ARGUMENT(11, args[11]);
+	ARGUMENT(12, args[12]); /* what a function of twelve has returned */
 	}
 	return value;
+}
+
+/* The target of a probe that has a program of its own. */
+static __always_inline struct target entry_target(struct pt_regs *ctx)
+{
+	struct target target = {
+		.skb = entry_argument(ctx, probe_arg),
+		.sk = entry_argument(ctx, probe_sock),
+		.extra = (__u64)entry_argument(ctx, probe_extra),
+		.probe = probe_index,
+	};
+
+	target.argument = (__u64)target.skb;
+	if (probe_indirect)
+		target.skb = follow_pointer(target.skb);
+	return target;
+}
+
+static __always_inline struct target trampoline_target(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct target target = {
+		.skb = argument_of(ctx, probe_arg),
+		.sk = argument_of(ctx, probe_sock),
+		.extra = (__u64)argument_of(ctx, probe_extra),
+		.probe = probe_index,
+	};
+
+	target.argument = (__u64)target.skb;
+	if (probe_indirect)
+		target.skb = follow_pointer(target.skb);
+	if (probe_returns)
+		target.moment = MOMENT_CALLED;
+	return target;
+}
+
+/* The target of one of many probes that share a program. */
+static __always_inline struct target shared_target(struct pt_regs *ctx, __u64 cookie)
+{
+	struct target target = {
+		.skb = entry_argument(ctx, COOKIE_ARG(cookie)),
+		.sk = entry_argument(ctx, COOKIE_SOCK(cookie)),
+		.extra = (__u64)entry_argument(ctx, COOKIE_EXTRA(cookie)),
+		.probe = COOKIE_INDEX(cookie),
+	};
+
+	target.argument = (__u64)target.skb;
+	if (COOKIE_INDIRECT(cookie))
+		target.skb = follow_pointer(target.skb);
+	return target;
 }
 
 SEC("kprobe")
 int netcap_kprobe(struct pt_regs *ctx)
 {
-	return capture(register_of(ctx, probe_arg), register_of(ctx, probe_sock));
+	struct target target = entry_target(ctx);
+
+	return capture(&target);
+}
+
+SEC("kprobe")
+int netcap_kprobe_list(struct pt_regs *ctx)
+{
+	struct target target = entry_target(ctx);
+
+	return capture_list(&target);
+}
+
+SEC("kprobe")
+int netcap_kprobe_frame(struct pt_regs *ctx)
+{
+	struct target target = entry_target(ctx);
+
+	return capture_frame(&target);
+}
+
+SEC("kprobe.multi")
+int netcap_kprobe_multi(struct pt_regs *ctx)
+{
+	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
+
+	return capture(&target);
+}
+
+SEC("kprobe.multi")
+int netcap_kprobe_multi_list(struct pt_regs *ctx)
+{
+	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
+
+	return capture_list(&target);
+}
+
+SEC("kprobe.multi")
+int netcap_kprobe_multi_frame(struct pt_regs *ctx)
+{
+	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
+
+	return capture_frame(&target);
+}
+
+/* The cookies of probes by the address of their function, where the kernel has
+ * no place for a cookie.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, __u64);
+} places __attribute__((section(".maps")));
+
+/* The instruction pointer is behind the breakpoint, or behind the call of the
+ * function tracer, or at the function; an endbr or bti may come first.
+ */
+static __always_inline __u64 *cookie_of(struct pt_regs *ctx)
+{
+	static const __u8 behind[] = { 1, 5, 9, 0, 4, 8 };
+	__u64 ip = instruction_of(ctx);
+	__u64 *cookie = 0;
+
+#pragma unroll
+	for (__u32 i = 0; i < sizeof(behind); i++) {
+		__u64 address = ip - behind[i];
+
+		if (!cookie)
+			cookie = bpf_map_lookup_elem(&places, &address);
+	}
+	return cookie;
+}
+
+SEC("kprobe")
+int netcap_kprobe_shared(struct pt_regs *ctx)
+{
+	__u64 *cookie = cookie_of(ctx);
+	struct target target;
+
+	if (!cookie)
+		return 0;
+	target = shared_target(ctx, *cookie);
+	return capture(&target);
+}
+
+SEC("kprobe")
+int netcap_kprobe_shared_list(struct pt_regs *ctx)
+{
+	__u64 *cookie = cookie_of(ctx);
+	struct target target;
+
+	if (!cookie)
+		return 0;
+	target = shared_target(ctx, *cookie);
+	return capture_list(&target);
+}
+
+SEC("kprobe")
+int netcap_kprobe_shared_frame(struct pt_regs *ctx)
+{
+	__u64 *cookie = cookie_of(ctx);
+	struct target target;
+
+	if (!cookie)
+		return 0;
+	target = shared_target(ctx, *cookie);
+	return capture_frame(&target);
+}
+
+SEC("fentry")
+int netcap_fentry(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct target target = trampoline_target(ctx);
+
+	return capture(&target);
+}
+
+SEC("fentry")
+int netcap_fentry_list(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct target target = trampoline_target(ctx);
+
+	return capture_list(&target);
+}
+
+SEC("fentry")
+int netcap_fentry_frame(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct target target = trampoline_target(ctx);
+
+	return capture_frame(&target);
+}
+
+SEC("fexit")
+int netcap_fexit(struct bpf_raw_tracepoint_args *ctx)
+{
+	return returned((__u64)argument_of(ctx, probe_arg), (__u64)argument_of(ctx, probe_value));
 }
 
 SEC("raw_tp")
 int netcap_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 {
-	return capture(argument_of(ctx, probe_arg), argument_of(ctx, probe_sock));
+	struct target target = trampoline_target(ctx);
+
+	return capture(&target);
+}
+
+SEC("tp_btf")
+int netcap_tp_btf(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct target target = trampoline_target(ctx);
+
+	return capture(&target);
 }
 
 /* The programs that keep the owners of sockets up to date. */

@@ -37,6 +37,31 @@ type ProbesCounts struct {
 	Unused             [13]uint64
 }
 
+type ProbesDetails struct {
+	_         structs.HostLayout
+	Head      uint64
+	Sock      uint64
+	Extra     uint64
+	Value     uint64
+	Call      uint64
+	Parent    uint64
+	Trail     uint32
+	Netns     uint32
+	Ifindex   uint32
+	Mark      uint32
+	Pid       uint32
+	Tid       uint32
+	Owner     uint32
+	Uid       uint32
+	Why       uint8
+	Context   uint8
+	Moment    uint8
+	Unused    [5]uint8
+	Comm      [16]int8
+	OwnerComm [16]int8
+	Ifname    [16]int8
+}
+
 type ProbesEvent struct {
 	_              structs.HostLayout
 	Mono           uint64
@@ -72,53 +97,73 @@ type ProbesOwner struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ProbesMapCounters               = "counters"
-	ProbesMapOwners                 = "owners"
-	ProbesMapRing                   = "ring"
-	ProbesMapSlots                  = "slots"
-	ProbesMapStrays                 = "strays"
-	ProbesProgNetcapKprobe          = "netcap_kprobe"
-	ProbesProgNetcapLearnChild      = "netcap_learn_child"
-	ProbesProgNetcapLearnClosed     = "netcap_learn_closed"
-	ProbesProgNetcapLearnConnection = "netcap_learn_connection"
-	ProbesProgNetcapLearnSocket     = "netcap_learn_socket"
-	ProbesProgNetcapRawTracepoint   = "netcap_raw_tracepoint"
-	ProbesVarCpus                   = "cpus"
-	ProbesVarDataOffset             = "data_offset"
-	ProbesVarDropNoDevice           = "drop_no_device"
-	ProbesVarFilterReadsAddresses   = "filter_reads_addresses"
-	ProbesVarHeaderBytes            = "header_bytes"
-	ProbesVarInnerMode              = "inner_mode"
-	ProbesVarNameAccepts            = "name_accepts"
-	ProbesVarNameEnds               = "name_ends"
-	ProbesVarNameLoops              = "name_loops"
-	ProbesVarNameStarts             = "name_starts"
-	ProbesVarPagesDirect            = "pages_direct"
-	ProbesVarPagesMap               = "pages_map"
-	ProbesVarPagesShift             = "pages_shift"
-	ProbesVarProbeArg               = "probe_arg"
-	ProbesVarProbeIndex             = "probe_index"
-	ProbesVarProbeSock              = "probe_sock"
-	ProbesVarScopeByComm            = "scope_by_comm"
-	ProbesVarScopeByCpu             = "scope_by_cpu"
-	ProbesVarScopeByUid             = "scope_by_uid"
-	ProbesVarScopeCgroup            = "scope_cgroup"
-	ProbesVarScopeCgroupLevel       = "scope_cgroup_level"
-	ProbesVarScopeComm              = "scope_comm"
-	ProbesVarScopeCpus              = "scope_cpus"
-	ProbesVarScopeIfindex           = "scope_ifindex"
-	ProbesVarScopeInNetns           = "scope_in_netns"
-	ProbesVarScopeMark              = "scope_mark"
-	ProbesVarScopeMarkMask          = "scope_mark_mask"
-	ProbesVarScopeNetns             = "scope_netns"
-	ProbesVarScopePid               = "scope_pid"
-	ProbesVarScopeUid               = "scope_uid"
-	ProbesVarScoped                 = "scoped"
-	ProbesVarSnaplen                = "snaplen"
-	ProbesVarSupplyHeaders          = "supply_headers"
-	ProbesVarTakeData               = "take_data"
-	ProbesVarVxlanPorts             = "vxlan_ports"
-	ProbesVarWakeupBytes            = "wakeup_bytes"
+	ProbesMapCalls                    = "calls"
+	ProbesMapCounters                 = "counters"
+	ProbesMapOwners                   = "owners"
+	ProbesMapPlaces                   = "places"
+	ProbesMapRing                     = "ring"
+	ProbesMapSlots                    = "slots"
+	ProbesMapStrays                   = "strays"
+	ProbesProgNetcapFentry            = "netcap_fentry"
+	ProbesProgNetcapFentryFrame       = "netcap_fentry_frame"
+	ProbesProgNetcapFentryList        = "netcap_fentry_list"
+	ProbesProgNetcapFexit             = "netcap_fexit"
+	ProbesProgNetcapKprobe            = "netcap_kprobe"
+	ProbesProgNetcapKprobeFrame       = "netcap_kprobe_frame"
+	ProbesProgNetcapKprobeList        = "netcap_kprobe_list"
+	ProbesProgNetcapKprobeMulti       = "netcap_kprobe_multi"
+	ProbesProgNetcapKprobeMultiFrame  = "netcap_kprobe_multi_frame"
+	ProbesProgNetcapKprobeMultiList   = "netcap_kprobe_multi_list"
+	ProbesProgNetcapKprobeShared      = "netcap_kprobe_shared"
+	ProbesProgNetcapKprobeSharedFrame = "netcap_kprobe_shared_frame"
+	ProbesProgNetcapKprobeSharedList  = "netcap_kprobe_shared_list"
+	ProbesProgNetcapLearnChild        = "netcap_learn_child"
+	ProbesProgNetcapLearnClosed       = "netcap_learn_closed"
+	ProbesProgNetcapLearnConnection   = "netcap_learn_connection"
+	ProbesProgNetcapLearnSocket       = "netcap_learn_socket"
+	ProbesProgNetcapRawTracepoint     = "netcap_raw_tracepoint"
+	ProbesProgNetcapTpBtf             = "netcap_tp_btf"
+	ProbesVarDataOffset               = "data_offset"
+	ProbesVarDropNoDevice             = "drop_no_device"
+	ProbesVarFilterReadsAddresses     = "filter_reads_addresses"
+	ProbesVarHeaderBytes              = "header_bytes"
+	ProbesVarInnerMode                = "inner_mode"
+	ProbesVarNameAccepts              = "name_accepts"
+	ProbesVarNameEnds                 = "name_ends"
+	ProbesVarNameLoops                = "name_loops"
+	ProbesVarNameStarts               = "name_starts"
+	ProbesVarPagesDirect              = "pages_direct"
+	ProbesVarPagesMap                 = "pages_map"
+	ProbesVarPagesShift               = "pages_shift"
+	ProbesVarProbeArg                 = "probe_arg"
+	ProbesVarProbeExtra               = "probe_extra"
+	ProbesVarProbeIndex               = "probe_index"
+	ProbesVarProbeIndirect            = "probe_indirect"
+	ProbesVarProbeReturns             = "probe_returns"
+	ProbesVarProbeSock                = "probe_sock"
+	ProbesVarProbeValue               = "probe_value"
+	ProbesVarScopeByComm              = "scope_by_comm"
+	ProbesVarScopeByCpu               = "scope_by_cpu"
+	ProbesVarScopeByUid               = "scope_by_uid"
+	ProbesVarScopeCgroup              = "scope_cgroup"
+	ProbesVarScopeCgroupLevel         = "scope_cgroup_level"
+	ProbesVarScopeComm                = "scope_comm"
+	ProbesVarScopeCpus                = "scope_cpus"
+	ProbesVarScopeIfindex             = "scope_ifindex"
+	ProbesVarScopeInNetns             = "scope_in_netns"
+	ProbesVarScopeMark                = "scope_mark"
+	ProbesVarScopeMarkMask            = "scope_mark_mask"
+	ProbesVarScopeNetns               = "scope_netns"
+	ProbesVarScopePid                 = "scope_pid"
+	ProbesVarScopeUid                 = "scope_uid"
+	ProbesVarScoped                   = "scoped"
+	ProbesVarSnaplen                  = "snaplen"
+	ProbesVarStripes                  = "stripes"
+	ProbesVarSupplyHeaders            = "supply_headers"
+	ProbesVarTakeData                 = "take_data"
+	ProbesVarVxlanPorts               = "vxlan_ports"
+	ProbesVarWakeupBytes              = "wakeup_bytes"
+	ProbesVarWithDetails              = "with_details"
 )
 
 // LoadProbes returns the embedded CollectionSpec for Probes.
@@ -163,20 +208,35 @@ type ProbesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesProgramSpecs struct {
-	NetcapKprobe          *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
-	NetcapLearnChild      *ebpf.ProgramSpec `ebpf:"netcap_learn_child"`
-	NetcapLearnClosed     *ebpf.ProgramSpec `ebpf:"netcap_learn_closed"`
-	NetcapLearnConnection *ebpf.ProgramSpec `ebpf:"netcap_learn_connection"`
-	NetcapLearnSocket     *ebpf.ProgramSpec `ebpf:"netcap_learn_socket"`
-	NetcapRawTracepoint   *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
+	NetcapFentry            *ebpf.ProgramSpec `ebpf:"netcap_fentry"`
+	NetcapFentryFrame       *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList        *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
+	NetcapFexit             *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
+	NetcapKprobe            *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame       *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList        *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti       *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeMultiFrame  *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi_frame"`
+	NetcapKprobeMultiList   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi_list"`
+	NetcapKprobeShared      *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared"`
+	NetcapKprobeSharedFrame *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared_frame"`
+	NetcapKprobeSharedList  *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared_list"`
+	NetcapLearnChild        *ebpf.ProgramSpec `ebpf:"netcap_learn_child"`
+	NetcapLearnClosed       *ebpf.ProgramSpec `ebpf:"netcap_learn_closed"`
+	NetcapLearnConnection   *ebpf.ProgramSpec `ebpf:"netcap_learn_connection"`
+	NetcapLearnSocket       *ebpf.ProgramSpec `ebpf:"netcap_learn_socket"`
+	NetcapRawTracepoint     *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf             *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
 }
 
 // ProbesMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesMapSpecs struct {
+	Calls    *ebpf.MapSpec `ebpf:"calls"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Owners   *ebpf.MapSpec `ebpf:"owners"`
+	Places   *ebpf.MapSpec `ebpf:"places"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Slots    *ebpf.MapSpec `ebpf:"slots"`
 	Strays   *ebpf.MapSpec `ebpf:"strays"`
@@ -186,7 +246,6 @@ type ProbesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesVariableSpecs struct {
-	Cpus                 *ebpf.VariableSpec `ebpf:"cpus"`
 	DataOffset           *ebpf.VariableSpec `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.VariableSpec `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
@@ -200,8 +259,12 @@ type ProbesVariableSpecs struct {
 	PagesMap             *ebpf.VariableSpec `ebpf:"pages_map"`
 	PagesShift           *ebpf.VariableSpec `ebpf:"pages_shift"`
 	ProbeArg             *ebpf.VariableSpec `ebpf:"probe_arg"`
+	ProbeExtra           *ebpf.VariableSpec `ebpf:"probe_extra"`
 	ProbeIndex           *ebpf.VariableSpec `ebpf:"probe_index"`
+	ProbeIndirect        *ebpf.VariableSpec `ebpf:"probe_indirect"`
+	ProbeReturns         *ebpf.VariableSpec `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.VariableSpec `ebpf:"probe_sock"`
+	ProbeValue           *ebpf.VariableSpec `ebpf:"probe_value"`
 	ScopeByComm          *ebpf.VariableSpec `ebpf:"scope_by_comm"`
 	ScopeByCpu           *ebpf.VariableSpec `ebpf:"scope_by_cpu"`
 	ScopeByUid           *ebpf.VariableSpec `ebpf:"scope_by_uid"`
@@ -218,10 +281,12 @@ type ProbesVariableSpecs struct {
 	ScopeUid             *ebpf.VariableSpec `ebpf:"scope_uid"`
 	Scoped               *ebpf.VariableSpec `ebpf:"scoped"`
 	Snaplen              *ebpf.VariableSpec `ebpf:"snaplen"`
+	Stripes              *ebpf.VariableSpec `ebpf:"stripes"`
 	SupplyHeaders        *ebpf.VariableSpec `ebpf:"supply_headers"`
 	TakeData             *ebpf.VariableSpec `ebpf:"take_data"`
 	VxlanPorts           *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 	WakeupBytes          *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	WithDetails          *ebpf.VariableSpec `ebpf:"with_details"`
 }
 
 // ProbesObjects contains all objects after they have been loaded into the kernel.
@@ -244,8 +309,10 @@ func (o *ProbesObjects) Close() error {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesMaps struct {
+	Calls    *ebpf.Map `ebpf:"calls"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Owners   *ebpf.Map `ebpf:"owners"`
+	Places   *ebpf.Map `ebpf:"places"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Slots    *ebpf.Map `ebpf:"slots"`
 	Strays   *ebpf.Map `ebpf:"strays"`
@@ -253,8 +320,10 @@ type ProbesMaps struct {
 
 func (m *ProbesMaps) Close() error {
 	return _ProbesClose(
+		m.Calls,
 		m.Counters,
 		m.Owners,
+		m.Places,
 		m.Ring,
 		m.Slots,
 		m.Strays,
@@ -265,7 +334,6 @@ func (m *ProbesMaps) Close() error {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesVariables struct {
-	Cpus                 *ebpf.Variable `ebpf:"cpus"`
 	DataOffset           *ebpf.Variable `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.Variable `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
@@ -279,8 +347,12 @@ type ProbesVariables struct {
 	PagesMap             *ebpf.Variable `ebpf:"pages_map"`
 	PagesShift           *ebpf.Variable `ebpf:"pages_shift"`
 	ProbeArg             *ebpf.Variable `ebpf:"probe_arg"`
+	ProbeExtra           *ebpf.Variable `ebpf:"probe_extra"`
 	ProbeIndex           *ebpf.Variable `ebpf:"probe_index"`
+	ProbeIndirect        *ebpf.Variable `ebpf:"probe_indirect"`
+	ProbeReturns         *ebpf.Variable `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.Variable `ebpf:"probe_sock"`
+	ProbeValue           *ebpf.Variable `ebpf:"probe_value"`
 	ScopeByComm          *ebpf.Variable `ebpf:"scope_by_comm"`
 	ScopeByCpu           *ebpf.Variable `ebpf:"scope_by_cpu"`
 	ScopeByUid           *ebpf.Variable `ebpf:"scope_by_uid"`
@@ -297,32 +369,60 @@ type ProbesVariables struct {
 	ScopeUid             *ebpf.Variable `ebpf:"scope_uid"`
 	Scoped               *ebpf.Variable `ebpf:"scoped"`
 	Snaplen              *ebpf.Variable `ebpf:"snaplen"`
+	Stripes              *ebpf.Variable `ebpf:"stripes"`
 	SupplyHeaders        *ebpf.Variable `ebpf:"supply_headers"`
 	TakeData             *ebpf.Variable `ebpf:"take_data"`
 	VxlanPorts           *ebpf.Variable `ebpf:"vxlan_ports"`
 	WakeupBytes          *ebpf.Variable `ebpf:"wakeup_bytes"`
+	WithDetails          *ebpf.Variable `ebpf:"with_details"`
 }
 
 // ProbesPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesPrograms struct {
-	NetcapKprobe          *ebpf.Program `ebpf:"netcap_kprobe"`
-	NetcapLearnChild      *ebpf.Program `ebpf:"netcap_learn_child"`
-	NetcapLearnClosed     *ebpf.Program `ebpf:"netcap_learn_closed"`
-	NetcapLearnConnection *ebpf.Program `ebpf:"netcap_learn_connection"`
-	NetcapLearnSocket     *ebpf.Program `ebpf:"netcap_learn_socket"`
-	NetcapRawTracepoint   *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
+	NetcapFentry            *ebpf.Program `ebpf:"netcap_fentry"`
+	NetcapFentryFrame       *ebpf.Program `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList        *ebpf.Program `ebpf:"netcap_fentry_list"`
+	NetcapFexit             *ebpf.Program `ebpf:"netcap_fexit"`
+	NetcapKprobe            *ebpf.Program `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame       *ebpf.Program `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList        *ebpf.Program `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti       *ebpf.Program `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeMultiFrame  *ebpf.Program `ebpf:"netcap_kprobe_multi_frame"`
+	NetcapKprobeMultiList   *ebpf.Program `ebpf:"netcap_kprobe_multi_list"`
+	NetcapKprobeShared      *ebpf.Program `ebpf:"netcap_kprobe_shared"`
+	NetcapKprobeSharedFrame *ebpf.Program `ebpf:"netcap_kprobe_shared_frame"`
+	NetcapKprobeSharedList  *ebpf.Program `ebpf:"netcap_kprobe_shared_list"`
+	NetcapLearnChild        *ebpf.Program `ebpf:"netcap_learn_child"`
+	NetcapLearnClosed       *ebpf.Program `ebpf:"netcap_learn_closed"`
+	NetcapLearnConnection   *ebpf.Program `ebpf:"netcap_learn_connection"`
+	NetcapLearnSocket       *ebpf.Program `ebpf:"netcap_learn_socket"`
+	NetcapRawTracepoint     *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf             *ebpf.Program `ebpf:"netcap_tp_btf"`
 }
 
 func (p *ProbesPrograms) Close() error {
 	return _ProbesClose(
+		p.NetcapFentry,
+		p.NetcapFentryFrame,
+		p.NetcapFentryList,
+		p.NetcapFexit,
 		p.NetcapKprobe,
+		p.NetcapKprobeFrame,
+		p.NetcapKprobeList,
+		p.NetcapKprobeMulti,
+		p.NetcapKprobeMultiFrame,
+		p.NetcapKprobeMultiList,
+		p.NetcapKprobeShared,
+		p.NetcapKprobeSharedFrame,
+		p.NetcapKprobeSharedList,
 		p.NetcapLearnChild,
 		p.NetcapLearnClosed,
 		p.NetcapLearnConnection,
 		p.NetcapLearnSocket,
 		p.NetcapRawTracepoint,
+		p.NetcapTpBtf,
 	)
 }
 

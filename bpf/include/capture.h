@@ -2,6 +2,7 @@
 #ifndef NETCAP_CAPTURE_H
 #define NETCAP_CAPTURE_H
 
+#include "details.h"
 #include "scope.h"
 #include "supply.h"
 #include "tunnel.h"
@@ -13,8 +14,7 @@
 /* Adds to a count that is not a verdict. */
 static __always_inline void note(const struct hit *hit, __u32 count)
 {
-	__u32 key = probe_index * cpus + hit->cpu;
-	struct counts *counts = bpf_map_lookup_elem(&counters, &key);
+	struct counts *counts = counts_of(hit->probe, hit->cpu);
 
 	if (counts)
 		__sync_fetch_and_add((__u64 *)counts + (count & (COUNTS - 1)), 1);
@@ -55,7 +55,7 @@ static __always_inline bool is_fresh_frame(const struct hit *hit, const struct s
 /* scope, locate, normalise: the headers of the packet are in the slot when it
  * returns COUNT(captured).
  */
-static __always_inline __u32 normalise(struct slot *slot)
+static __always_inline __u32 normalise(struct slot *slot, const bool is_frame)
 {
 	const struct sk_buff *copy = (const void *)slot->skb;
 	const struct hit *hit = &slot->hit;
@@ -69,7 +69,7 @@ static __always_inline __u32 normalise(struct slot *slot)
 
 	if (!cpu_in_scope(hit->cpu))
 		return COUNT(rejected_scope);
-	if (copy_skb(slot->skb, hit->skb))
+	if (!is_frame && copy_skb(slot->skb, hit->skb))
 		return COUNT(lost_fault);
 	verdict = COUNT(captured);
 	if (scoped) {
@@ -77,7 +77,10 @@ static __always_inline __u32 normalise(struct slot *slot)
 		if (verdict != COUNT(captured) && verdict != COUNT(no_device))
 			return verdict;
 	}
-	if (take_data) {
+	if (is_frame) {
+		place.layer = LINK;
+		place.start = 0;
+	} else if (take_data) {
 		if (!locate_data(copy, &place))
 			return COUNT(lost_offset);
 	} else {
@@ -194,12 +197,16 @@ GLOBAL int netcap_submit(__u32 place)
 	w = &slot->walk;
 	if (is_message(hit))
 		return COUNT(rejected_no_packet);
+	if (with_details)
+		describe(slot);
 	if (!filter_reads_addresses && f->addresses)
 		netcap_addresses(place, ETH_HLEN + f->tag);
 	event->mono = bpf_ktime_get_ns();
-	event->skb = (__u64)hit->skb;
+	event->skb = hit->shown;
+	if (with_details)
+		slot->details.call = call_id(event->mono, hit->argument);
 	event->len = f->whole;
-	event->probe = probe_index;
+	event->probe = hit->probe;
 	event->supplied = f->front - f->tag;
 	event->cpu = hit->cpu;
 	event->level = place % LEVELS;
@@ -250,6 +257,8 @@ GLOBAL int netcap_submit(__u32 place)
 	}
 	if (send(slot, event->flags & FLAG_NEXT ? w->filled : smaller(w->filled, snaplen)))
 		return COUNT(lost_ring);
+	if (with_details && hit->moment == MOMENT_CALLED)
+		expect_return(slot);
 	if (event->cut)
 		note(hit, COUNT(cut));
 	if (f->no_device)
@@ -266,9 +275,9 @@ static __always_inline bool matches(struct slot *slot)
 	return netcap_filter(slot->packet, slot->packet + end, slot->frame.whole);
 }
 
-static __always_inline __u32 examine(struct slot *slot)
+static __always_inline __u32 examine(struct slot *slot, const bool is_frame)
 {
-	__u32 verdict = normalise(slot);
+	__u32 verdict = normalise(slot, is_frame);
 
 	if (verdict != COUNT(captured))
 		return verdict;
@@ -277,53 +286,162 @@ static __always_inline __u32 examine(struct slot *slot)
 	return netcap_submit(slot->hit.slot);
 }
 
+/* What an attach shell finds in its context. */
+struct target {
+	const struct sk_buff *skb;
+	const struct sock *sk;
+	__u64 extra;
+	__u64 argument; /* with the skb, as the function has it */
+	__u32 probe;  /* position in the plan */
+	__u32 moment; /* enum moment */
+};
+
+static __always_inline struct slot *prepare(const struct target *target, __u32 cpu)
+{
+	struct slot *slot = claim(cpu);
+
+	if (!slot)
+		return 0;
+	slot->hit.skb = target->skb;
+	slot->hit.shown = (__u64)target->skb;
+	slot->hit.sk = target->sk;
+	slot->hit.extra = target->extra;
+	slot->hit.argument = target->argument;
+	slot->hit.probe = target->probe;
+	slot->hit.moment = target->moment;
+	return slot;
+}
+
 /* The one pipeline behind every attach shell. */
-static __always_inline int capture(const struct sk_buff *skb, const struct sock *sk)
+static __always_inline int capture(const struct target *target)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	__u32 key = probe_index * cpus + cpu;
-	struct slot *first, *slot;
-	struct counts *counts;
-	__u32 verdict;
-	__u32 depth;
+	struct counts *counts = counts_of(target->probe, cpu);
+	__u32 verdict = COUNT(rejected_no_skb);
 
-	counts = bpf_map_lookup_elem(&counters, &key);
 	if (!counts)
 		return 0;
 	/* atomic: another program may interrupt this one on the same CPU and
 	 * count on the same probe
 	 */
 	__sync_fetch_and_add(&counts->hits, 1);
-	if (!skb) {
-		verdict = COUNT(rejected_no_skb);
-		goto out;
-	}
+	if (target->skb) {
+		struct slot *slot = prepare(target, cpu);
 
-	key = cpu * LEVELS;
-	first = bpf_map_lookup_elem(&slots, &key);
-	if (!first)
-		return 0;
-	/* Whoever interrupts this program runs to its end first, so that depth
-	 * is the same again afterwards: a plain increment is enough.
-	 */
-	depth = *(volatile __u32 *)&first->depth;
-	slot = first;
-	if (depth) {
-		key += depth;
-		slot = depth < LEVELS ? bpf_map_lookup_elem(&slots, &key) : 0;
-		if (!slot) {
-			verdict = COUNT(lost_nested);
-			goto out;
+		verdict = COUNT(lost_nested);
+		if (slot) {
+			verdict = examine(slot, false);
+			release(slot);
 		}
 	}
-	slot->hit.skb = skb;
-	slot->hit.sk = sk;
-	slot->hit.cpu = cpu;
-	slot->hit.slot = key;
-	*(volatile __u32 *)&first->depth = depth + 1;
-	verdict = examine(slot);
-	*(volatile __u32 *)&first->depth = depth;
-out:
+	__sync_fetch_and_add((__u64 *)counts + (verdict & (COUNTS - 1)), 1);
+	return 0;
+}
+
+/* A function that takes a list is hit once by each skb of it, and once if the
+ * list is empty.
+ */
+#define LIST_MAX 256
+
+GLOBAL int netcap_examine_listed(__u32 place)
+{
+	struct slot *slot = slot_at(place);
+
+	return slot ? examine(slot, false) : COUNT(lost_nested);
+}
+
+/* Both struct sk_buff_head and a struct list_head of skbs begin with the
+ * address of the first skb, and an skb with that of the next one; the last has
+ * that of the list (include/linux/skbuff.h).
+ */
+static __always_inline int capture_list(struct target *target)
+{
+	const __u64 list = (__u64)target->skb;
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct counts *counts = counts_of(target->probe, cpu);
+	__u32 verdict = COUNT(rejected_no_skb);
+	struct slot *slot;
+	__u64 next = 0;
+
+	if (!counts)
+		return 0;
+	if (list && bpf_probe_read_kernel(&next, sizeof(next), (const void *)list))
+		verdict = COUNT(lost_fault);
+	if (!next || next == list) {
+		__sync_fetch_and_add(&counts->hits, 1);
+		__sync_fetch_and_add((__u64 *)counts + (verdict & (COUNTS - 1)), 1);
+		return 0;
+	}
+	slot = prepare(target, cpu);
+	for (int i = 0; i < LIST_MAX; i++) {
+		__u64 skb = next;
+
+		verdict = COUNT(lost_nested);
+		if (slot) {
+			slot->hit.skb = (const void *)skb;
+			slot->hit.shown = skb;
+			verdict = netcap_examine_listed(slot->hit.slot);
+		}
+		__sync_fetch_and_add(&counts->hits, 1);
+		__sync_fetch_and_add((__u64 *)counts + (verdict & (COUNTS - 1)), 1);
+		if (bpf_probe_read_kernel(&next, sizeof(next), (const void *)skb) || !next)
+			next = list;
+		if (next == list)
+			break;
+	}
+	if (next != list) {
+		__sync_fetch_and_add(&counts->hits, 1);
+		__sync_fetch_and_add(&counts->lost_list, 1);
+	}
+	if (slot)
+		release(slot);
+	return 0;
+}
+
+/* An Ethernet frame in a driver's buffer. What is behind the first fragment of
+ * several is counted as cut.
+ */
+static __always_inline __u32 examine_frame(struct slot *slot, const struct xdp_buff *xdp)
+{
+	struct sk_buff *copy = (void *)slot->skb;
+	struct xdp_rxq_info *rxq = 0;
+	struct net_device *dev = 0;
+	unsigned char *data = 0;
+	__u64 end = 0;
+
+	if (read_member(&data, xdp, data) || read_member(&end, xdp, data_end))
+		return COUNT(lost_fault);
+	if (!read_member(&rxq, xdp, rxq))
+		read_member(&dev, rxq, dev);
+	__builtin_memset(slot->skb, 0, sizeof(slot->skb));
+	copy->dev = dev;
+	copy->head = data;
+	copy->data = data;
+	copy->len = end - (__u64)data;
+	copy->tail = end - (__u64)data;
+	slot->hit.skb = 0;
+	return examine(slot, true);
+}
+
+static __always_inline int capture_frame(const struct target *target)
+{
+	const struct xdp_buff *xdp = (const void *)target->skb;
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct counts *counts = counts_of(target->probe, cpu);
+	__u32 verdict = COUNT(rejected_no_skb);
+
+	if (!counts)
+		return 0;
+	__sync_fetch_and_add(&counts->hits, 1);
+	if (xdp) {
+		struct slot *slot = prepare(target, cpu);
+
+		verdict = COUNT(lost_nested);
+		if (slot) {
+			verdict = examine_frame(slot, xdp);
+			release(slot);
+		}
+	}
 	__sync_fetch_and_add((__u64 *)counts + (verdict & (COUNTS - 1)), 1);
 	return 0;
 }

@@ -99,8 +99,13 @@ volatile const __u64 pages_direct = 0;
 volatile const __u64 pages_map = 0;
 volatile const __u32 pages_shift = 12;
 
-/* possible CPUs, the stride of the maps */
-volatile const __u32 cpus = 1;
+/* how many structs of counts a probe has, a power of two: CPUs share them if
+ * there are many of both
+ */
+volatile const __u32 stripes = 1;
+
+/* a struct details stands in front of each event */
+volatile const __u32 with_details = 0;
 
 /* bytes waiting in the ring buffer from which on the reader is woken at once */
 volatile const __u32 wakeup_bytes = 1;
@@ -113,11 +118,37 @@ volatile const __u32 wakeup_bytes = 1;
 /* position of the probe in the plan */
 PROBE_CONSTANT __u32 probe_index = 0;
 
-/* which argument is the skb, from 0 */
+/* An argument is a number from 0: of a register, or with ON_STACK of a word
+ * above the return address.
+ */
+#define NO_ARGUMENT 0xff
+#define ON_STACK 0x80
+
+/* the argument with the packet */
 PROBE_CONSTANT __u32 probe_arg = 0;
 
-/* which argument is a struct sock *, from 0; NO_ARGUMENT if none is */
-#define NO_ARGUMENT 0xff
+/* the one that is a struct sock *, or NO_ARGUMENT */
 PROBE_CONSTANT __u32 probe_sock = NO_ARGUMENT;
+
+/* the one that is kept beside the packet, or NO_ARGUMENT */
+PROBE_CONSTANT __u32 probe_extra = NO_ARGUMENT;
+
+/* the place of the return value behind the arguments, for fexit */
+PROBE_CONSTANT __u32 probe_value = 0;
+
+/* the argument points to a pointer to the skb */
+PROBE_CONSTANT __u32 probe_indirect = 0;
+
+/* the return of the call is to be shown: tell which call it is */
+PROBE_CONSTANT __u32 probe_returns = 0;
+
+/* Where many probes share one program, all of this is in one number instead:
+ * the cookie of the probe.
+ */
+#define COOKIE_INDEX(cookie) ((__u32)(cookie) & 0xffff)
+#define COOKIE_ARG(cookie) ((__u32)((cookie) >> 16) & 0xff)
+#define COOKIE_SOCK(cookie) ((__u32)((cookie) >> 24) & 0xff)
+#define COOKIE_EXTRA(cookie) ((__u32)((cookie) >> 32) & 0xff)
+#define COOKIE_INDIRECT(cookie) ((__u32)((cookie) >> 40) & 1)
 
 #endif

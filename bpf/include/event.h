@@ -75,6 +75,50 @@ struct event {
 	__u32 unused;
 };
 
+/* Why a packet is shown. */
+enum why {
+	WHY_FILTER,
+	WHY_SAME,
+	WHY_CLONE,
+	WHY_COPY,
+	WHY_SEGMENT,
+	WHY_FRAGMENT,
+};
+
+/* Which part of a call a sample is of. */
+enum moment {
+	MOMENT_ENTRY,	/* nothing else follows */
+	MOMENT_CALLED,	/* the entry of a call whose return follows */
+	MOMENT_RETURN,	/* the return, without a packet */
+};
+
+/* What is known of a hit beyond its packet. It stands in front of struct event
+ * if the plan asks for it. Numbers that are not known are 0, but for uid.
+ */
+struct details {
+	__u64 head;	 /* skb->head */
+	__u64 sock;	 /* address of the socket */
+	__u64 extra;	 /* the extra argument of the probe */
+	__u64 value;	 /* what the function has returned */
+	__u64 call;	 /* the same at the entry and the return of one call */
+	__u64 parent;	 /* address of the skb that this one was made from */
+	__u32 trail;	 /* number of the packet that is followed */
+	__u32 netns;	 /* inode number */
+	__u32 ifindex;
+	__u32 mark;
+	__u32 pid;	 /* of the task that runs on the CPU */
+	__u32 tid;
+	__u32 owner;	 /* process that has made the socket */
+	__u32 uid;	 /* of the socket; all ones if there is none */
+	__u8 why;	 /* enum why */
+	__u8 context;	 /* enum context */
+	__u8 moment;	 /* enum moment */
+	__u8 unused[5];
+	char comm[16];	 /* of the task */
+	char owner_comm[16];
+	char ifname[16];
+};
+
 /* What became of the hits of one probe on one CPU. Every hit is counted in
  * hits and in exactly one of those that are called captured, rejected or lost,
  * so that hits is their sum.

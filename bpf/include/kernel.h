@@ -287,6 +287,16 @@ struct skb_frag {
 
 struct sk_buff;
 
+struct xdp_rxq_info {
+	struct net_device *dev;
+};
+
+struct xdp_buff {
+	void *data;
+	void *data_end;
+	struct xdp_rxq_info *rxq;
+};
+
 struct skb_shared_info {
 	__u8 nr_frags;
 	unsigned short gso_size;

@@ -18,7 +18,9 @@
 #define HEADERS_MIN 72
 
 /* Task, softirq and hardirq context can interrupt each other, and a kprobe can
- * hit inside a tracepoint's program. No skb is handled in an NMI.
+ * hit inside a tracepoint's program. No skb is handled in an NMI. In a kernel
+ * that preempts itself, tasks can take turns within a program of a trampoline
+ * (__bpf_prog_enter forbids migration only).
  */
 #define LEVELS 4
 
@@ -47,6 +49,11 @@ struct walk {
 struct hit {
 	const struct sk_buff *skb; /* address in the kernel */
 	const struct sock *sk;	   /* argument of the function, or 0 */
+	__u64 extra;		   /* argument of the function, or 0 */
+	__u64 shown;		   /* the address that is shown as the skb's */
+	__u64 argument;		   /* as the function has it */
+	__u32 probe;		   /* position in the plan */
+	__u32 moment;		   /* enum moment */
 	__u32 cpu;
 	__u32 slot; /* its place in the map */
 };
@@ -75,7 +82,7 @@ struct owner {
 
 /* Where one hit is worked on. */
 struct slot {
-	__u32 depth; /* of the first slot of a CPU: slots in use on it */
+	__u32 busy; /* CLAIMED while somebody works on it */
 	__u32 unused;
 	struct hit hit;
 	__u8 skb[SKB_MAX];
@@ -86,8 +93,9 @@ struct slot {
 	struct walk walk;
 	__u8 saved[16]; /* bytes before an inner packet without a link header */
 	struct owner owner;
-	struct event event;
-	__u8 packet[2 * CHUNK]; /* must follow event: both go out in one piece */
+	struct details details;
+	struct event event;	/* must follow details, and packet event: all go out in one piece */
+	__u8 packet[2 * CHUNK];
 };
 
 /* LEVELS slots for each CPU. A plain array and not a per-CPU one: the lookup
@@ -115,13 +123,65 @@ static __always_inline struct slot *slot_at(__u32 place)
 	return bpf_map_lookup_elem(&slots, &place);
 }
 
-/* For each probe one struct for each CPU. */
+/* Takes possession of a slot that is free, and returns CLAIMED if it was not.
+ *
+ * The three instructions are no atomic exchange, which kernels have since v5.12
+ * (commit 5ffa25502b5a): Go puts one in their place where the kernel takes it.
+ * Where it does not, they do if whoever interrupts them runs to its end first,
+ * and that is so unless the kernel preempts itself.
+ */
+#define CLAIMED 0x6e6361 /* Go finds the instructions by this number */
+
+static __always_inline __u32 exchange(__u32 *busy)
+{
+	__u64 old, claimed;
+
+	asm volatile("%1 = 0x6e6361\n"
+		     "%0 = *(u32 *)(%2 + 0)\n"
+		     "*(u32 *)(%2 + 0) = %1"
+		     : "=&r"(old), "=&r"(claimed)
+		     : "r"(busy)
+		     : "memory");
+	return old;
+}
+
+static __always_inline struct slot *claim(__u32 cpu)
+{
+#pragma unroll
+	for (__u32 i = 0; i < LEVELS; i++) {
+		__u32 place = cpu * LEVELS + i;
+		struct slot *slot = slot_at(place);
+
+		if (!slot)
+			return 0;
+		if (!exchange(&slot->busy)) {
+			slot->hit.slot = place;
+			slot->hit.cpu = cpu;
+			return slot;
+		}
+	}
+	return 0;
+}
+
+static __always_inline void release(struct slot *slot)
+{
+	*(volatile __u32 *)&slot->busy = 0;
+}
+
+/* For each probe as many structs as there are stripes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct counts);
 } counters __attribute__((section(".maps")));
+
+static __always_inline struct counts *counts_of(__u32 probe, __u32 cpu)
+{
+	__u32 key = probe * stripes + (cpu & (stripes - 1));
+
+	return bpf_map_lookup_elem(&counters, &key);
+}
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

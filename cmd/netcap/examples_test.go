@@ -63,7 +63,7 @@ func helpExamples(cmd *cobra.Command) []example {
 }
 
 // commandLine is netcap in a code block, with or without a prompt.
-var commandLine = regexp.MustCompile(`^(?:[$#] )?(?:sudo )?(?:\./)?(netcap (?:skb|doctor|version|man|help|completion)\b.*)`)
+var commandLine = regexp.MustCompile(`^(?:[$#] )?(?:sudo )?(?:\./)?(netcap (?:skb|list|doctor|version|man|help|completion)\b.*)`)
 
 // examplesIn returns what the code blocks of a Markdown text show: those that
 // are indented, and those between fences.

@@ -6,8 +6,8 @@ package main
 const rootLong = `netcap shows packets at any kernel function that takes an skb, where tcpdump
 shows them only as they enter or leave a device.
 
-A PROBE is the place: a kernel function with the number of its skb argument
-(icmp_rcv@1), or a tracepoint that carries an skb
+A PROBE is the place: a kernel function that takes an skb (icmp_rcv), a pattern
+or a set of them, or a tracepoint that carries an skb
 (tracepoint:net:netif_receive_skb). An EXPRESSION is the packets: the language
 of tcpdump, pcap-filter(7). It is compiled into the kernel, so that only packets
 which match it leave the kernel. They are shown by tcpdump, or written to a
@@ -18,23 +18,42 @@ rejected, or lost and why.
 
 netcap needs root or CAP_BPF and CAP_PERFMON, and a kernel from 5.10 on with
 type information (BTF), as all distributions have it. "netcap doctor" tells what
-this machine can do.`
+this machine can do, "netcap list" what can be traced on it.`
 
-const rootExample = `  netcap skb -f icmp_rcv@1 -i eth0 -e "host 10.227.0.45" -t "-nnv"
+const rootExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-nnv"
   netcap skb -f tracepoint:net:netif_receive_skb -e "tcp port 9000" -c 10 -w out.pcap
+  netcap list "tcp_*"
   netcap doctor`
 
 const skbLong = `Show packets at kernel functions and tracepoints.
 
 PROBE is one of
 
-    func@N, kprobe:func@N       the kernel function func, whose N-th argument,
-                                counted from 1, is a struct sk_buff *
-    tracepoint:category:name,   a tracepoint that carries an skb; netcap finds
-    tp:category:name            which of its arguments that is
+    func, kprobe:func           the kernel function func; netcap finds which of
+                                its arguments is the packet
+    func@N                      it is the N-th, counted from 1
+    func@N@M, func@N@           pass argument M, or N+1, on to user C
+    module:func                 the one of a module, or of vmlinux
+    'tcp_*', '[a-c]?_rcv'       the functions whose names the glob covers
+    '/^ip_.*rcv/'               those in whose names RE2 matches
+    'module:*'                  those of a module
+    all                         all that take a packet, one or two thousand
+    rx, tx, drop, forward,      a set of probes along the way of a packet, as
+    tcp, udp, icmp, bridge,     far as this kernel has them; "netcap list --sets"
+    netfilter, qdisc
+    tracepoint:category:name,   a tracepoint that carries an skb; both words may
+    tp:category:name            be patterns
 
 Several are given with commas or with several -f. With more than one, each line
-of output starts with the name of its probe.
+of output starts with the name of its probe, unless -o says what it starts with. -x leaves out again what is too
+much: -f all -x 'skb_*'. What a packet hangs on may be a struct sk_buff *, a
+struct sk_buff **, a struct sk_buff_head * and, with N, a struct list_head * (of
+both every skb), or a struct xdp_buff *. Names that kernels have changed are
+known: kfree_skb is found where it is called sk_skb_reason_drop.
+
+func%return traces func when it returns, with the packet as it came in and the
+value that is returned; func%both also when it is called. --on says it for all
+functions.
 
 EXPRESSION is a pcap-filter(7) expression, given by -e or as the words after the
 options. It is applied to the whole packet, Ethernet header and VLAN tags
@@ -58,6 +77,26 @@ its place.
 are not where it says: the packet is what follows skb->data + N, an Ethernet
 header first.
 
+-o LIST says what stands before each packet, in the order of LIST:
+
+    probe, cpu         the name of the probe, the processor
+    time, mono         date and time; seconds since the machine was started,
+                       without the time that it slept (CLOCK_MONOTONIC)
+    task, pid,         the task that the processor ran, as comm:pid, and
+    tid, comm          (softirq), (hardirq) or (nmi) if that was interrupted:
+                       the packet need not be the task's then
+    owner, uid         the process to which the socket belongs, its user
+    netns, ifname,     inode number of the network namespace, name and index
+    ifindex            of the device
+    mark, len, caplen  the packet's mark, its length, the bytes captured of it
+    skb, head, sock    addresses: the sk_buff, its buffer, which clones have in
+                       common, the socket
+    why, trail,        of a packet that is followed: why it is shown, its
+    parent             number, the sk_buff from which it was followed
+    value, extra       what the function has returned, its extra argument
+
+What nobody knows is "-". "-o none" leaves it all out.
+
 -i, --ifname, --netns, --cgroup, --pid, --comm, --uid, --mark and --cpu say where a
 packet has to be, and whose; all that are given have to be so. A packet that has no
 device yet, or no longer, is judged by that of its route or socket. Where there is
@@ -74,16 +113,61 @@ SIGTERM ends it at once.
 Exit status: 0 if the run did what was asked, 1 if something failed, 2 if the
 command line is wrong.`
 
-const skbExample = `  netcap skb -f icmp_rcv@1 -i eth0 -e "host 10.227.0.45" -t "-nnv"
+const skbExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-nnv"
   netcap skb -f tracepoint:net:netif_receive_skb -e "tcp port 9000" -c 10 -w out.pcap
-  netcap skb -f ip_rcv@1,ip_local_deliver@1 udp port 53
-  netcap skb -f tp:skb:kfree_skb -e "tcp port 9000"
-  netcap skb -f __tcp_transmit_skb@2 -e "tcp port 9000" --provenance
-  netcap skb -f __tcp_transmit_skb@2,tcp_rcv_established@2 --comm curl
-  netcap skb -f __dev_queue_xmit@1 --ifname "veth*" --uid 1000
-  netcap skb -f __dev_queue_xmit@1 -e "udp port 4789" --inner "host 10.0.0.1"
-  netcap skb -f ip_rcv@1 -w - | tshark -r -
-  netcap skb -f ip_rcv@1 -e "host 10.227.0.45" --dry-run`
+  netcap skb -f ip_rcv,ip_local_deliver udp port 53
+  netcap skb -f rx,tx -x 'ip6_*,ipv6_*' -e "host 10.227.0.45 and icmp"
+  netcap skb -f tp:skb:kfree_skb -e "tcp port 9000" -o time,cpu,task,owner
+  netcap skb -f __tcp_transmit_skb -e "tcp port 9000" --provenance
+  netcap skb -f __tcp_transmit_skb,tcp_rcv_established --comm curl
+  netcap skb -f __dev_queue_xmit --ifname "veth*" --uid 1000
+  netcap skb -f __dev_queue_xmit -e "udp port 4789" --inner "host 10.0.0.1"
+  netcap skb -f ip_rcv -w - | tshark -r -
+  netcap skb -f ip_rcv -e "host 10.227.0.45" --dry-run`
+
+const listLong = `List the kernel functions that take a packet, and the tracepoints that carry one,
+as far as they can be traced on this kernel with the modules that are loaded.
+
+PATTERN is what -f of "netcap skb" takes, or stands for several of them:
+
+    tcp_v4_rcv                  a function
+    tcp_*                       a glob: *, ? and [a-z]; it covers the whole name
+    /^ip6?_.*rcv/               a regular expression (RE2), found anywhere in it
+    nf_conntrack:*              only those of a module; the kernel image is
+                                called vmlinux
+    tracepoint:net:*            tracepoints, by category and name
+    rx                          a set; --sets lists them
+
+Several are given as several words or with commas. Without any, everything is
+listed, functions first.
+
+A line has the probe, as -f takes it; the number of the argument that is the
+packet, several with commas if there are several; the backend, which is how
+netcap traces it if it is one of a few; and the declaration. A packet is a
+struct sk_buff *, a struct sk_buff **, a struct sk_buff_head * or a
+struct xdp_buff *. The backend is fentry, kprobe.multi, kprobe or
+raw_tracepoint, "none" if the function cannot be traced here, and "-" if that
+cannot be tried without privileges. A tracepoint that tracefs does not list has
+the category unknown, and can be traced by that.
+
+Which functions can be traced is in tracefs, which only root can read. Without,
+those that the kernel has a symbol for are listed.
+
+--json prints an object per line, with the keys probe, kind (function or
+tracepoint), symbol, name (the function without what the compiler has added to
+its symbol), category (of a tracepoint), module (missing for the kernel image),
+packets (a list of objects with number, from 1, and type), backend ("" if not
+known) and prototype. With --sets the keys are set, functions and text.
+
+Exit status: 0 if something was listed, 1 if there is nothing to list or
+something failed, 2 if the command line is wrong.`
+
+const listExample = `  netcap list
+  netcap list "tcp_*" "udp_*"
+  netcap list "/^ip6?_.*rcv/"
+  netcap list --module nf_conntrack
+  netcap list "tracepoint:net:*"
+  netcap list --json | jq -r 'select(.backend == "fentry") | .probe'`
 
 const doctorLong = `Say what this kernel and this machine can do for netcap: whether functions and
 tracepoints can be probed, packets shown and expressions compiled, and what to

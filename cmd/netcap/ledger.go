@@ -48,6 +48,7 @@ func losses(c session.Counts) []share {
 		{c.LostNoHeader, "neither a header nor a socket in the skb", "trace a function that is called earlier, or later"},
 		{c.LostNonsense, "the skb was no packet any more", ""},
 		{c.LostOffset, "--skb-data-offset points out of the skb's buffer", ""},
+		{c.LostList, "a list had more packets than are looked at", ""},
 		{c.LostMissed, "the kernel did not run the probe, as another one ran on the CPU", "trace fewer probes at once"},
 	}
 }
@@ -58,6 +59,7 @@ func remarks(c session.Counts) string {
 	for _, s := range []share{
 		{c.NoDevice, "without a device", ""},
 		{c.Cut, "cut (bytes that cannot be read)", ""},
+		{c.LostReturn, "of which the return was lost", ""},
 	} {
 		if s.n > 0 {
 			text += fmt.Sprintf("; %d %s", s.n, s.cause)
@@ -66,19 +68,42 @@ func remarks(c session.Counts) string {
 	return text
 }
 
-// printLedger prints what became of every hit.
-func printLedger(w io.Writer, p *plan.Plan, loop *capture.Loop, counts []session.Counts) {
+// probesListed is the number of probes up to which each has a line in the ledger
+// whatever it says, and a place in the ready line.
+const probesListed = 20
+
+// printCounts prints one line of the ledger.
+func printCounts(w io.Writer, what string, c session.Counts, p *plan.Plan) {
+	fmt.Fprintf(w, "%s: %s = %d captured + %d rejected%s + %d lost%s", what, plural(c.Hits, "hit"),
+		c.Captured, c.Rejected(), causes(rejections(c, p)), c.Lost(), causes(losses(c)))
+	if n := c.Unaccounted(); n != 0 {
+		fmt.Fprintf(w, " + %d unaccounted for, which is a defect of netcap: please report it", n)
+	}
+	fmt.Fprintln(w, remarks(c))
+}
+
+// printLedger prints what became of every hit. Of many probes those that have
+// neither captured nor lost a packet are only counted, unless verbose.
+func printLedger(w io.Writer, p *plan.Plan, loop *capture.Loop, counts []session.Counts, verbose bool) {
 	fmt.Fprintf(w, "%s captured\n", plural(loop.Written, "packet"))
 	if loop.Left > 0 {
 		fmt.Fprintf(w, "%s more matched and came after the end of the output\n", plural(loop.Left, "packet"))
 	}
+	var all session.Counts
+	quiet := 0
 	for i, c := range counts {
-		fmt.Fprintf(w, "%s: %s = %d captured + %d rejected%s + %d lost%s", p.Probes[i].Text, plural(c.Hits, "hit"),
-			c.Captured, c.Rejected(), causes(rejections(c, p)), c.Lost(), causes(losses(c)))
-		if n := c.Unaccounted(); n != 0 {
-			fmt.Fprintf(w, " + %d unaccounted for, which is a defect of netcap: please report it", n)
+		all.Add(c)
+		if len(counts) > probesListed && !verbose && c.Captured == 0 && c.Lost() == 0 && c.Unaccounted() == 0 {
+			quiet++
+			continue
 		}
-		fmt.Fprintln(w, remarks(c))
+		printCounts(w, p.Probes[i].Text, c, p)
+	}
+	if quiet > 0 {
+		fmt.Fprintf(w, "%s without a packet\n", plural(uint64(quiet), "more probe"))
+	}
+	if len(counts) > probesListed {
+		printCounts(w, fmt.Sprintf("all %d probes", len(counts)), all, p)
 	}
 	hinted := make(map[string]bool)
 	for _, c := range counts {

@@ -27,7 +27,7 @@ netcap: hint: the ring buffer was full: a larger --buffer-size, a narrower expre
 netcap: hint: neither a header nor a socket in the skb: trace a function that is called earlier, or later
 `
 	var out strings.Builder
-	printLedger(&out, p, &capture.Loop{Written: 4}, counts)
+	printLedger(&out, p, &capture.Loop{Written: 4}, counts, false)
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}

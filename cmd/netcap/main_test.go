@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/netcap-project/netcap/internal/kernel"
+	"github.com/netcap-project/netcap/internal/sink"
 )
 
 var update = flag.Bool("update", false, "write what netcap says now into the scripts")
@@ -167,4 +169,16 @@ func processes(work string) []string {
 		}
 	}
 	return found
+}
+
+// TestHelpOfFields: the help of skb says what each field is.
+func TestHelpOfFields(t *testing.T) {
+	_, table, _ := strings.Cut(skbLong, "-o LIST says")
+	table, _, _ = strings.Cut(table, "\n\nWhat nobody knows")
+	words := regexp.MustCompile(`[a-z]+`).FindAllString(table, -1)
+	for _, f := range sink.AllFields() {
+		if !slices.Contains(words, f.String()) {
+			t.Errorf("the help does not name the field %s", f)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,6 +40,8 @@ type skbOptions struct {
 	output       outputFlag
 	writeFile    string
 	rotate       int
+	fieldLists   []string
+	fields       sink.Fields // of fieldLists, nil if there are none
 	provenance   bool
 	segment      bool
 	fixChecksum  bool
@@ -62,6 +66,8 @@ const (
 	clangLimit = time.Minute
 	// segmentSnaplen has room for the headers of TCP in a tunnel over IPv6.
 	segmentSnaplen = 256
+	// probesShown is how many probes the ready line names.
+	probesShown = 20
 	// expressionShown is how much of an expression the ready line repeats.
 	expressionShown = 80
 )
@@ -84,7 +90,10 @@ func newSkb(io stdio) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringArrayVarP(&o.request.Probes, "function", "f", nil, "trace `PROBE`: func@N, kprobe:func@N or tracepoint:category:name; several with commas or several -f")
+	f.StringArrayVarP(&o.request.Probes, "function", "f", nil, "trace `PROBE`: a function, a pattern, a set or tracepoint:category:name; several with commas or several -f")
+	f.StringArrayVarP(&o.request.Exclude, "exclude", "x", nil, "leave out what `PATTERN` matches, as in -x 'skb_*'; as for -f")
+	f.IntVar(&o.request.MaxProbes, "max-probes", plan.DefaultMaxProbes, "refuse to trace more than `N` probes")
+	f.Var((*onFlag)(&o.request.On), "on", "trace functions on `entry|return|both`")
 	f.StringArrayVarP(&o.expressions, "expression", "e", nil, "show packets that match the pcap-filter(7) `EXPRESSION`")
 	f.StringVar(&o.request.Inner, "inner", "", "show packets in which the one inside of a tunnel matches `EXPRESSION`")
 	f.StringVar(&o.request.Any, "any", "", "show packets that match `EXPRESSION`, or in which the one inside of a tunnel does")
@@ -99,6 +108,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.IntVar(&o.request.SkbDataOffset, "skb-data-offset", 0, "with --skb-data: start `N` bytes behind skb->data, or before it if negative")
 	f.StringVarP(&o.tcpdumpFlags, "tcpdump-flags", "t", "", "`OPTIONS` of the tcpdump that shows the packets (default "+defaultTcpdumpFlags+", with several probes "+defaultTcpdumpFlags+" -S)")
 	f.Var(&o.output, "output", "show packets by `FORM`: tcpdump, or text, which needs no tcpdump")
+	f.StringArrayVarP(&o.fieldLists, "fields", "o", nil, "show the fields of `LIST` before each packet, as in time,probe,task; none for none (default probe if there are several)")
 	f.BoolVar(&o.provenance, "provenance", false, "say after each packet where its headers come from")
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
@@ -108,6 +118,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.Var(&o.duration, "duration", "end after `TIME`, as in 30s or 5m")
 	f.Var((*sizeFlag)(&o.request.BufferSize), "buffer-size", fmt.Sprintf("`SIZE` of the ring buffer, as in 64M (default %s)", sizeFlag(plan.DefaultBufferSize).String()))
 	f.Var(&o.request.FilterBackend, "filter-backend", "`WAY` of the expression into the kernel: auto, c (clang) or ebpf (no compiler)")
+	f.StringVar(&o.request.Backend, "backend", "auto", "attach by `MECHANISM`: auto, fentry, kprobe.multi, kprobe, raw_tracepoint or tp_btf")
 	f.BoolVar(&o.strict, "strict", false, "exit with 1 if any hit was lost")
 	f.StringVar(&o.readyFile, "ready-file", "", "create `FILE` when all probes are attached")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be done, and do nothing")
@@ -122,10 +133,16 @@ func newSkb(io stdio) *cobra.Command {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"output":         cobra.FixedCompletions([]string{string(outputTcpdump), string(outputText)}, cobra.ShellCompDirectiveNoFileComp),
 		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"on":             cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"backend":        cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
-		"ifname":         completeInterfaces,
-		"netns":          completeNetns,
+		"fields":         completeFields,
+		"function": func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return completeProbes(kernel.New(), newGrammar(), word)
+		},
+		"ifname": completeInterfaces,
+		"netns":  completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -140,6 +157,19 @@ func completeInterfaces(*cobra.Command, []string, string) ([]cobra.Completion, c
 		return nil, cobra.ShellCompDirectiveError
 	}
 	return append(names, "any"), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeFields proposes names for what follows the last comma.
+func completeFields(_ *cobra.Command, _ []string, list string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	before := list[:strings.LastIndex(list, ",")+1]
+	given := strings.Split(before, ",")
+	var found []cobra.Completion
+	for _, field := range sink.AllFields() {
+		if name := field.String(); strings.HasPrefix(before+name, list) && !slices.Contains(given, name) {
+			found = append(found, cobra.CompletionWithDesc(before+name, field.About()))
+		}
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveKeepOrder
 }
 
 // complete takes in the words behind the options and refuses what does not go
@@ -160,6 +190,11 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
 	o.tcpdumpArgs = args
+	if err == nil && len(o.fieldLists) > 0 {
+		o.fields, err = sink.ParseFields(strings.Join(o.fieldLists, ","), plan.NearNames)
+		o.request.Details = o.fields.NeedsDetails()
+		o.request.Owners = o.fields.NeedsOwners()
+	}
 	switch {
 	case len(expressions) > 1 && len(words) > 0:
 		return &usageError{fmt.Sprintf("the expression is given twice, by -e and as %q", strings.Join(words, " ")),
@@ -175,10 +210,15 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return &usageError{"--no-device is for packets that -i, --ifname and --netns cannot judge, and none of them is given", "add -i INTERFACE"}
 	case o.fakeHeaders && o.request.NoSupply:
 		return &usageError{"--fake-hdr and --no-fake-hdr are opposites", "leave out one of the two"}
+	case f.Changed("max-probes") && o.request.MaxProbes < 1:
+		return &usageError{fmt.Sprintf("--max-probes %d: there has to be at least one", o.request.MaxProbes),
+			fmt.Sprintf("leave it out for at most %d", plan.DefaultMaxProbes)}
 	case f.Changed("skb-data-offset") && !o.request.SkbData:
 		return &usageError{"--skb-data-offset counts from skb->data, and packets are not taken from there", "add --skb-data"}
 	case o.provenance && o.writeFile != "":
 		return &usageError{"--provenance: a pcap file has no place for it", "leave out -w to see it"}
+	case len(o.fieldLists) > 0 && o.writeFile != "":
+		return &usageError{"-o/--fields: a pcap file has no place for them", "leave out -w to see them"}
 	case err != nil:
 		return &usageError{err.Error(), hintOf(err)}
 	case f.Changed("write-file-rotate") && o.rotate < 1:
@@ -228,6 +268,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 				return err
 			}
 		}
+		p.Describe(system)
 		_, err := fmt.Fprint(io.out, p)
 		return err
 	}
@@ -245,7 +286,14 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err != nil {
 		return err
 	}
-	out := sink.NewRebuild(shown, sink.RebuildOptions{Segment: o.segment, FixChecksum: o.fixChecksum})
+	var out output = sink.NewRebuild(shown, sink.RebuildOptions{Segment: o.segment, FixChecksum: o.fixChecksum})
+	if onReturn(p) {
+		both := make([]bool, len(p.Probes))
+		for i, probe := range p.Probes {
+			both[i] = probe.On == plan.OnBoth
+		}
+		out = sink.NewReturns(out, both)
+	}
 	closed := false
 	closeOutput := func() error {
 		if closed {
@@ -257,15 +305,18 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	defer func() { err = errors.Join(err, closeOutput()) }()
 
 	slow := time.AfterFunc(patience, func() { o.tell(io, "compiling the expression") })
-	spec, cpus, err := o.build(ctx, p, system, io)
+	bodies, err := o.assemble(ctx, p, io)
 	slow.Stop()
+	var s *session.Session
+	if err == nil && ctx.Err() == nil {
+		s, err = o.open(ctx, p, bodies, system, io)
+	}
 	if ctx.Err() != nil {
+		if s != nil {
+			_ = s.Close()
+		}
 		return &runError{errors.New("interrupted before the probes were attached"), ""}
 	}
-	if err != nil {
-		return err
-	}
-	s, err := session.Open(p, spec, cpus, system.BTF(), system.SocketOwners)
 	if err != nil {
 		return o.explain(io, system, err)
 	}
@@ -292,7 +343,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	loop := &capture.Loop{
 		Source:  s.Reader(),
-		Decoder: &event.Decoder{Probes: len(p.Probes)},
+		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details},
 		Sink:    out,
 		Offset: func() (time.Duration, error) {
 			err := clock.Refresh()
@@ -309,8 +360,13 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	defer context.AfterFunc(ctx, func() { stuck.Reset(patience) })()
 
 	err = loop.Run(ctx)
-	stuck.Reset(patience)
+	stuck.Stop() // a detach that takes long tells how far it is
+	detached := time.Now()
 	err = errors.Join(err, s.Detach())
+	if o.verbose {
+		o.tell(io, "detached in %s", milliseconds(time.Since(detached)))
+	}
+	stuck.Reset(patience)
 	if err == nil {
 		err = loop.Drain()
 	}
@@ -322,7 +378,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return errors.Join(err, countErr)
 	}
 	if !o.quiet {
-		printLedger(io.err, p, loop, counts)
+		printLedger(io.err, p, loop, counts, o.verbose)
 	}
 	if err == nil && o.strict {
 		return strict(counts)
@@ -330,12 +386,90 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	return err
 }
 
-// build makes the programs of a plan, and says for how many CPUs.
-func (o *skbOptions) build(ctx context.Context, p *plan.Plan, system *kernel.System, io stdio) (*ebpf.CollectionSpec, int, error) {
+// open loads and attaches a plan. What this kernel turns out not to have is done
+// without, if the plan can.
+func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies, system *kernel.System, io stdio) (*session.Session, error) {
 	cpus, err := system.CPUs()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
+	show := newProgress(io.err, o.quiet)
+	exchange := system.AtomicExchange()
+	if !exchange && system.Preemptible() {
+		// Tasks could take a slot from each other in the middle of a program.
+		if err := p.Degrade(plan.BackendFentry); err != nil {
+			return nil, err
+		}
+	}
+	verified := false
+	for {
+		spec, err := prog.Build(p, bodies, prog.Machine{CPUs: cpus, Exchange: exchange})
+		if err != nil {
+			return nil, err
+		}
+		s, err := session.Open(ctx, p, spec, cpus, session.Options{
+			Types: system.BTF(), Addresses: system.Addresses, Progress: show.step, Sockets: system.SocketOwners,
+		})
+		if err == nil {
+			if n := len(s.LeftOut); n > 0 {
+				o.tell(io, "notice: %s left out, as the kernel refuses them: %s", plural(uint64(n), "function"), someOf(p, s.LeftOut))
+			}
+			if s.NoOwners != nil {
+				o.tell(io, "notice: owners are not shown: %v", s.NoOwners)
+			}
+			if o.verbose {
+				o.tell(io, "loaded in %s, attached in %s", milliseconds(s.LoadTime), milliseconds(s.AttachTime))
+			}
+			return s, nil
+		}
+		missing := session.Missing(err)
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		var refused error
+		if missing != "" {
+			if o.verbose {
+				o.tell(io, "doing without %s: %v", missing, err)
+			}
+			if refused = p.Degrade(missing); refused == nil {
+				continue
+			}
+		}
+		// What BTF describes may exist under another symbol, or nowhere.
+		if !verified && (refused != nil || isAttachError(err)) {
+			verified = true
+			changed, verifyErr := p.Verify(o.request, system)
+			if verifyErr != nil {
+				return nil, verifyErr
+			}
+			if changed {
+				continue
+			}
+		}
+		return nil, cmp.Or(refused, err)
+	}
+}
+
+func isAttachError(err error) bool {
+	attach := new(session.AttachError)
+	return errors.As(err, &attach)
+}
+
+// someOf names the first of many probes.
+func someOf(p *plan.Plan, probes []int) string {
+	const most = 5
+	var names []string
+	for _, i := range probes[:min(len(probes), most)] {
+		names = append(names, p.Probes[i].Name)
+	}
+	if len(probes) > most {
+		names = append(names, "...")
+	}
+	return strings.Join(names, ", ")
+}
+
+// assemble translates the expressions of a plan.
+func (o *skbOptions) assemble(ctx context.Context, p *plan.Plan, io stdio) (prog.Bodies, error) {
 	limited, cancel := context.WithTimeout(ctx, clangLimit)
 	defer cancel()
 	bodies, err := assemble(limited, p)
@@ -348,11 +482,7 @@ func (o *skbOptions) build(ctx context.Context, p *plan.Plan, system *kernel.Sys
 		p.FilterBackend = filter.EBPF
 		bodies, err = assemble(ctx, p)
 	}
-	if err != nil {
-		return nil, 0, err
-	}
-	spec, err := prog.Build(p, bodies, cpus)
-	return spec, cpus, err
+	return bodies, err
 }
 
 // assemble translates the expressions of a plan by its backend.
@@ -388,10 +518,24 @@ type text struct{ *sink.Text }
 
 func (text) Open() error { return nil }
 
+// onReturn tells whether a probe is traced on return.
+func onReturn(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Probes, func(probe plan.Probe) bool { return probe.On != plan.OnEntry })
+}
+
+// returned writes what the function of a probe has returned.
+func returned(probe plan.Probe, value uint64) string { return probe.Return.Decode(value) }
+
 func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
-	var names []string
+	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance}
 	for _, probe := range p.Probes {
-		names = append(names, probe.Name)
+		shown.Names = append(shown.Names, probe.Name)
+	}
+	if o.fields == nil {
+		shown.Fields = sink.DefaultFields(len(p.Probes))
+	}
+	if onReturn(p) {
+		shown.Value = func(probe int, value uint64) string { return returned(p.Probes[probe], value) }
 	}
 	switch {
 	case o.writeFile != "" && o.rotate > 0:
@@ -399,7 +543,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	case o.writeFile != "":
 		return sink.NewPcap(o.writeFile, io.out, p.Snaplen)
 	case o.output == outputText:
-		lines, err := sink.NewText(io.out, names, o.provenance)
+		lines, err := sink.NewText(io.out, shown)
 		if err != nil {
 			return nil, err
 		}
@@ -408,7 +552,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	flags := o.tcpdumpArgs
 	if len(flags) == 0 {
 		flags = []string{defaultTcpdumpFlags}
-		if len(names) > 1 {
+		if len(p.Probes) > 1 {
 			// Relative numbers would make one segment look different at its
 			// second probe.
 			flags = append(flags, "-S")
@@ -418,7 +562,7 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	if err != nil {
 		path = "tcpdump" // NewTcpdump says that it is missing
 	}
-	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Names: names, Provenance: o.provenance, Stdout: io.out, Stderr: io.err})
+	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Shown: shown, Stdout: io.out, Stderr: io.err})
 	if err != nil {
 		return nil, err
 	}
@@ -464,7 +608,11 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 		return nil
 	}
 	var probes []string
-	for _, probe := range p.Probes {
+	for i, probe := range p.Probes {
+		if i == probesShown {
+			probes = append(probes, fmt.Sprintf("and %d more", len(p.Probes)-i))
+			break
+		}
 		text := probe.Text
 		if o.verbose {
 			text += " (" + probe.Backend + ")"

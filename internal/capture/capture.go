@@ -40,7 +40,9 @@ type Loop struct {
 	Sink    sink.Sink
 	// Offset measures CLOCK_REALTIME minus CLOCK_MONOTONIC.
 	Offset func() (time.Duration, error)
-	// Limit ends the run after so many records; 0 is no limit.
+	// Limit ends the run after so many records; 0 is no limit. The return of a
+	// call is none of them: it belongs to the record of the entry, and the sink
+	// gets it also after the limit is reached.
 	Limit uint64
 
 	// Written is how many records the sink has taken.
@@ -133,17 +135,23 @@ func (l *Loop) take() error {
 	if err != nil || !whole {
 		return err
 	}
-	if !l.open() {
+	returned := l.record.Details != nil && l.record.Details.Moment == event.MomentReturn
+	switch {
+	case returned && l.gone:
+		return nil
+	case !returned && !l.open():
 		l.Left++
 		return nil
 	}
 	switch err := l.Sink.Write(&l.record); {
 	case errors.Is(err, sink.ErrDone):
 		l.gone = true
-		l.Left++
+		if !returned {
+			l.Left++
+		}
 	case err != nil:
 		return err
-	default:
+	case !returned:
 		l.Written++
 	}
 	return nil

@@ -136,6 +136,52 @@ func TestLimit(t *testing.T) {
 }
 
 // TestLimitInDrain reaches the limit with what was left on the ring.
+// TestLimitAndReturns: what has been captured gets its return, though the limit
+// is reached.
+func TestLimitAndReturns(t *testing.T) {
+	r, c := &ring{flushed: make(chan struct{}, 8)}, &collect{}
+	add := func(moment event.Moment) {
+		const details = 136
+		b := make([]byte, details+56)
+		b[82] = byte(moment)
+		binary.NativeEndian.PutUint32(b[details+16:], 60)
+		r.samples = append(r.samples, b)
+	}
+	for _, m := range []event.Moment{event.MomentCalled, event.MomentReturn, event.MomentCalled} {
+		add(m)
+	}
+	l := newLoop(r, c, 2)
+	l.Decoder.Details = true
+	if err := l.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c.written != 3 || l.Written != 2 {
+		t.Errorf("%d written, counted as %d", c.written, l.Written)
+	}
+	add(event.MomentCalled)
+	add(event.MomentReturn)
+	if err := l.Drain(); err != nil {
+		t.Fatal(err)
+	}
+	if c.written != 4 || l.Written != 2 || l.Left != 1 {
+		t.Errorf("%d written, counted as %d with %d left", c.written, l.Written, l.Left)
+	}
+
+	// A reader that goes away at a return.
+	r, c = &ring{flushed: make(chan struct{}, 8)}, &collect{fail: sink.ErrDone, failAt: 1}
+	for _, m := range []event.Moment{event.MomentCalled, event.MomentReturn, event.MomentReturn} {
+		add(m)
+	}
+	l = newLoop(r, c, 0)
+	l.Decoder.Details = true
+	if err := l.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Drain(); err != nil || l.Written != 1 || l.Left != 0 {
+		t.Errorf("%v, %d counted, %d left", err, l.Written, l.Left)
+	}
+}
+
 func TestLimitInDrain(t *testing.T) {
 	r, c := newRing(1), &collect{}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -25,6 +25,9 @@ type Decoder struct {
 	// Probes is the number of probes in the plan: a larger index in a sample
 	// is an error.
 	Probes int
+	// Details says that every sample starts with details: that the session was
+	// built for a plan with them. Records then have some.
+	Details bool
 	// Offset is what has to be added to CLOCK_MONOTONIC to get
 	// CLOCK_REALTIME. The caller keeps it up to date.
 	Offset time.Duration
@@ -32,6 +35,8 @@ type Decoder struct {
 	// open holds the packets of which more samples are to come, and the memory
 	// of those before.
 	open map[origin]*part
+	// details are those of the record.
+	details Details
 }
 
 // origin is what the samples of one packet have in common, and no other packet
@@ -43,22 +48,29 @@ type origin struct {
 
 // part is a packet of which samples are still missing.
 type part struct {
-	mono uint64
-	data []byte
+	mono    uint64
+	details Details // of the first sample: those of the others mean nothing
+	data    []byte
 }
 
 // Decode takes in one sample of the ring buffer. It fills r and returns true if
-// the sample completes a packet; r.Data points into b or into the Decoder, and
-// is valid until the next call. A packet longer than 32 KiB comes in several
-// samples. If one of them is missing, because the ring buffer was full, the BPF
-// side counts the packet as lost, and Decode forgets what it has of it.
+// the sample completes a packet; r.Data points into b or into the Decoder,
+// r.Details into the Decoder, and both are valid until the next call. A packet
+// longer than 32 KiB comes in several samples. If one of them is missing,
+// because the ring buffer was full, the BPF side counts the packet as lost, and
+// Decode forgets what it has of it.
 //
 // A sample is in the byte order of the host, see struct event. The error says
 // what is wrong with one that no program of this version can have written.
 func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
-	if len(b) < headerSize {
-		return false, fmt.Errorf("decode event: %d bytes, a header takes %d", len(b), headerSize)
+	size := headerSize
+	if d.Details {
+		size += detailsSize
 	}
+	if len(b) < size {
+		return false, fmt.Errorf("decode event: %d bytes, a header takes %d", len(b), size)
+	}
+	front, b := b[:size-headerSize], b[size-headerSize:]
 	order := binary.NativeEndian
 	mono := order.Uint64(b[0:])
 	length := order.Uint32(b[16:])
@@ -71,6 +83,11 @@ func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 		return false, fmt.Errorf("decode event: %d packet bytes announced, %d there", caplen, len(data))
 	}
 	data = data[:caplen:caplen]
+	if d.Details && flags&flagNext == 0 {
+		if err := d.details.decode(front); err != nil {
+			return false, err
+		}
+	}
 
 	if flags&(flagMore|flagNext) != 0 {
 		from := origin{order.Uint16(b[36:]), b[46]}
@@ -113,6 +130,9 @@ func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 		Cut:  Cut(b[51]),
 		Data: data,
 	}
+	if d.Details {
+		r.Details = &d.details
+	}
 	if flags&flagPartial != 0 {
 		r.Checksum = Checksum{Partial: true, Start: int(order.Uint16(b[42:])), Offset: int(order.Uint16(b[44:]))}
 	}
@@ -131,9 +151,12 @@ func (d *Decoder) join(from origin, flags uint8, mono uint64, length uint32, dat
 		d.open[from] = p
 	}
 	if flags&flagNext == 0 {
-		p.mono, p.data = mono, p.data[:0]
+		p.mono, p.details, p.data = mono, d.details, p.data[:0]
 	} else if p.mono != mono {
 		return nil, false, nil
+	}
+	if flags&flagMore == 0 {
+		d.details = p.details
 	}
 	p.data = append(p.data, data...)
 	if uint64(len(p.data)) > uint64(length) {

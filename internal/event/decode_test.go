@@ -168,40 +168,61 @@ func TestLayout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var event *btf.Struct
-	if err := spec.Types.TypeByName("event", &event); err != nil {
-		t.Fatal(err)
-	}
-	if event.Size != headerSize {
-		t.Errorf("struct event has %d bytes, Decode reads %d", event.Size, headerSize)
-	}
-	want := map[string]uint32{
-		"mono": 0, "skb": 8, "len": 16, "caplen": 20, "unknown": 24, "gso_type": 28, "probe": 32, "supplied": 34, "cpu": 36, "gso_size": 38,
-		"gso_segs": 40, "checksum_start": 42, "checksum_offset": 44, "level": 46, "flags": 47, "link": 48, "network": 49, "transport": 50, "cut": 51,
-	}
-	for _, m := range event.Members {
-		if m.Name == "unused" {
-			continue
-		}
-		if at, ok := want[m.Name]; !ok || m.Offset.Bytes() != at {
-			t.Errorf("%s is at byte %d, Decode reads it at %d (known: %v)", m.Name, m.Offset.Bytes(), at, ok)
-		}
-		delete(want, m.Name)
-	}
-	for name := range want {
-		t.Errorf("Decode reads %s, which struct event does not have", name)
+	for _, test := range []struct {
+		name string
+		size uint32
+		want map[string]uint32
+	}{
+		{"event", headerSize, map[string]uint32{
+			"mono": 0, "skb": 8, "len": 16, "caplen": 20, "unknown": 24, "gso_type": 28, "probe": 32, "supplied": 34, "cpu": 36, "gso_size": 38,
+			"gso_segs": 40, "checksum_start": 42, "checksum_offset": 44, "level": 46, "flags": 47, "link": 48, "network": 49, "transport": 50, "cut": 51,
+		}},
+		{"details", detailsSize, map[string]uint32{
+			"head": 0, "sock": 8, "extra": 16, "value": 24, "call": 32, "parent": 40, "trail": 48, "netns": 52, "ifindex": 56, "mark": 60,
+			"pid": 64, "tid": 68, "owner": 72, "uid": 76, "why": 80, "context": 81, "moment": 82, "comm": 88, "owner_comm": 104, "ifname": 120,
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var layout *btf.Struct
+			if err := spec.Types.TypeByName(test.name, &layout); err != nil {
+				t.Fatal(err)
+			}
+			if layout.Size != test.size {
+				t.Errorf("struct %s has %d bytes, Decode reads %d", test.name, layout.Size, test.size)
+			}
+			want := test.want
+			for _, m := range layout.Members {
+				if m.Name == "unused" {
+					continue
+				}
+				if at, ok := want[m.Name]; !ok || m.Offset.Bytes() != at {
+					t.Errorf("%s is at byte %d, Decode reads it at %d (known: %v)", m.Name, m.Offset.Bytes(), at, ok)
+				}
+				delete(want, m.Name)
+			}
+			for name := range want {
+				t.Errorf("Decode reads %s, which struct %s does not have", name, test.name)
+			}
+		})
 	}
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(sample())
-	f.Add([]byte{})
-	f.Add(make([]byte, headerSize))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		d := Decoder{Probes: 2}
+	for _, details := range []bool{false, true} {
+		f.Add(sample(), details)
+		f.Add([]byte{}, details)
+		f.Add(make([]byte, headerSize), details)
+		f.Add(make([]byte, detailsSize+headerSize), details)
+		f.Add(detailed(), details)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, details bool) {
+		d := Decoder{Probes: 2, Details: details}
 		var r Record
 		if whole, err := d.Decode(b, &r); err != nil || !whole {
 			return
+		}
+		if (r.Details != nil) != details || details && r.Details.Moment > MomentReturn {
+			t.Errorf("details %+v", r.Details)
 		}
 		if len(r.Data) > r.Len || r.Supplied > r.Len || r.Probe >= 2 {
 			t.Errorf("accepted %+v", r)

@@ -12,8 +12,8 @@ import (
 // Record is one captured hit: where and when it happened, and the packet as
 // it was there.
 //
-// A Record and its Data are only valid until the next call of Decode; whoever
-// keeps one makes a copy with [Record.Clone].
+// A Record, its Data and its Details are only valid until the next call of
+// Decode; whoever keeps one makes a copy with [Record.Clone].
 type Record struct {
 	// Time is the wall clock time of the hit, with nanoseconds. It is derived
 	// from Mono by the clock offset that was in force when the record was
@@ -45,12 +45,18 @@ type Record struct {
 	// Data is the captured part of the packet, from its Ethernet header on.
 	// len(Data) <= Len.
 	Data []byte
+	// Details are nil if the session does not collect them.
+	Details *Details
 }
 
 // Clone returns a copy of r that does not share memory with it.
 func (r *Record) Clone() *Record {
 	c := *r
 	c.Data = append([]byte(nil), r.Data...)
+	if r.Details != nil {
+		details := *r.Details
+		c.Details = &details
+	}
 	return &c
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,9 +41,9 @@ func (s *System) Diagnose(clang string) *Report {
 	r.Findings = append(r.Findings, privileges, s.restrictions(), s.btfFinding())
 	r.Findings = append(r.Findings, s.tryPrograms()...)
 	r.Findings = append(r.Findings, s.pageLayoutFinding(), s.tryRingBuffer(), s.tryRawTracepoint())
-	target := s.quietFunction()
-	r.Findings = append(r.Findings, s.tryKprobe(target)...)
-	r.Findings = append(r.Findings, s.tryKprobeMulti(target), s.tryFentry(target),
+	r.Findings = append(r.Findings, s.tryKprobe(s.quietFunction())...)
+	r.Findings = append(r.Findings, s.kprobeMultiFinding(), s.fentryFinding())
+	r.Findings = append(r.Findings, r.backendsFinding(), s.preemptionFinding(),
 		s.tryJIT(), s.tracefsFinding(), s.tcpdumpFinding(), clangFinding(clang))
 	if privileges.State == No {
 		r.excuse()
@@ -57,7 +58,7 @@ func (r *Report) excuse() {
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		switch f.ID {
-		case Programs, MemoryReads, PageLayout, RingBuffer, RawTracepoint, Kprobe, KprobeMissed, KprobeMulti, Fentry, JIT:
+		case Programs, MemoryReads, PageLayout, RingBuffer, RawTracepoint, Kprobe, KprobeMissed, KprobeMulti, Fentry, Backends, Preemption, JIT:
 			if f.State != OK {
 				f.State, f.Detail, f.Hint = Unknown, "cannot be tried without privileges", ""
 			}
@@ -307,6 +308,20 @@ func (s *System) quietFunction() string {
 	return candidates[0]
 }
 
+// Privileged tells whether this process has the capabilities that tracing takes.
+// Without, nothing that is tried says anything of the kernel.
+func (s *System) Privileged() bool { return s.privileges().State == OK }
+
+// Kprobe attaches an empty program to a quiet function by a kprobe, and detaches
+// it. The error says what is true.
+func (s *System) Kprobe() error {
+	found := s.tryKprobe(s.quietFunction())[0]
+	if found.State != OK {
+		return errors.New(found.Detail)
+	}
+	return nil
+}
+
 // tryKprobe attaches to target and, while at it, finds out whether missed hits
 // are counted.
 func (s *System) tryKprobe(target string) []Finding {
@@ -371,37 +386,38 @@ func hasMember(members []btf.Member, path ...string) bool {
 	return false
 }
 
-func (s *System) tryKprobeMulti(target string) Finding {
-	f := Finding{ID: KprobeMulti, Title: "kprobe.multi", State: OK, Detail: "can be attached"}
+// KprobeMulti attaches an empty program by kprobe.multi (5.18+, CONFIG_FPROBE)
+// to a quiet function, and detaches it. The error says what is true, such as
+// "kernel older than 5.18".
+func (s *System) KprobeMulti() error {
 	prog, err := s.load(ebpf.ProgramSpec{
 		Type: ebpf.Kprobe, AttachType: ebpf.AttachTraceKprobeMulti, Instructions: nothing(),
 	})
 	if err == nil {
 		defer prog.Close()
 		var l link.Link
-		if l, err = link.KprobeMulti(prog, link.KprobeMultiOptions{Symbols: []string{target}}); err == nil {
+		if l, err = link.KprobeMulti(prog, link.KprobeMultiOptions{Symbols: []string{s.quietFunction()}}); err == nil {
 			err = l.Close()
 		}
 	}
 	if err == nil {
-		return f
+		return nil
 	}
-	f.State, f.Detail = No, cause(err)
 	_, v := s.release()
 	switch {
 	case !errors.Is(err, ebpf.ErrNotSupported) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EINVAL):
+		return &refusal{cause(err), err}
 	case v.atLeast(5, 18):
-		f.Detail = "kernel built without CONFIG_FPROBE: many functions attach slowly"
-	default:
-		f.Detail = "kernel older than 5.18: many functions attach slowly"
+		return &refusal{"kernel built without CONFIG_FPROBE", err}
 	}
-	return f
+	return &refusal{"kernel older than 5.18", err}
 }
 
-func (s *System) tryFentry(target string) Finding {
-	f := Finding{ID: Fentry, Title: "fentry", State: OK, Detail: "can be attached"}
+// Fentry attaches an empty fentry program (5.5+ on x86-64) to a quiet
+// function, and detaches it. The error says what is true.
+func (s *System) Fentry() error {
 	prog, err := s.load(ebpf.ProgramSpec{
-		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: target, Instructions: nothing(),
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: s.quietFunction(), Instructions: nothing(),
 	})
 	if err == nil {
 		defer prog.Close()
@@ -410,14 +426,136 @@ func (s *System) tryFentry(target string) Finding {
 			err = l.Close()
 		}
 	}
-	if err == nil {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EPERM) && s.privileges().State == OK:
+		// Programs of other types load with the same rights: it is this type
+		// that somebody forbids.
+		return &refusal{"forbidden by the policy of a security module (LSM)", err}
+	}
+	return &refusal{cause(err), err}
+}
+
+// refusal is why the kernel does not do something, and what it has answered.
+type refusal struct {
+	fact string
+	err  error
+}
+
+func (r *refusal) Error() string { return r.fact }
+func (r *refusal) Unwrap() error { return r.err }
+
+// AtomicExchange tells whether a program may exchange a value in memory for
+// another in one step (BPF_XCHG, 5.12+), by loading one that does.
+func (s *System) AtomicExchange() bool {
+	xchg := asm.Xchg.Mem(asm.R10, asm.R1, asm.DWord, -8)
+	xchg.Constant = int64(asm.Xchg >> 8) // v0.22.0 of the library writes the constant, not the opcode's part of it
+	prog, err := s.load(ebpf.ProgramSpec{Type: ebpf.RawTracepoint, Instructions: asm.Instructions{
+		asm.Mov.Imm(asm.R1, 0),
+		asm.StoreMem(asm.R10, -8, asm.R1, asm.DWord),
+		asm.Mov.Imm(asm.R1, 1),
+		xchg,
+		asm.Mov.Imm(asm.R0, 0),
+		asm.Return(),
+	}})
+	if err != nil {
+		return false
+	}
+	prog.Close()
+	return true
+}
+
+// Preemptible tells whether the kernel was built to interrupt itself for
+// another task (CONFIG_PREEMPT, CONFIG_PREEMPT_RT), going by uname -v. One that
+// decides at boot (PREEMPT_DYNAMIC) and one that only does so at chosen places
+// (PREEMPT_VOLUNTARY) are not meant.
+func (s *System) Preemptible() bool {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return false
+	}
+	return preemptible(unix.ByteSliceToString(uts.Version[:]))
+}
+
+// preemptible looks for the word in a text such as "#1 SMP PREEMPT_RT Debian
+// 6.1.1-1": other words may only start like it.
+func preemptible(version string) bool {
+	return slices.ContainsFunc(strings.Fields(version), func(word string) bool {
+		return word == "PREEMPT" || word == "PREEMPT_RT"
+	})
+}
+
+func (s *System) kprobeMultiFinding() Finding {
+	f := Finding{ID: KprobeMulti, Title: "kprobe.multi", State: OK, Detail: "can be attached"}
+	if err := s.KprobeMulti(); err != nil {
+		f.State, f.Detail = No, err.Error()
+		if strings.HasPrefix(f.Detail, "kernel ") {
+			f.Detail += ": many functions attach slowly"
+		}
+	}
+	return f
+}
+
+func (s *System) fentryFinding() Finding {
+	f := Finding{ID: Fentry, Title: "fentry", State: OK, Detail: "can be attached"}
+	if err := s.Fentry(); err != nil {
+		f.State, f.Detail = No, err.Error()
+	}
+	return f
+}
+
+// backendsFinding sums up what the attempts before it have shown.
+func (r *Report) backendsFinding() Finding {
+	f := Finding{ID: Backends, Title: "backends", State: OK}
+	works := func(id string) bool {
+		f := r.Find(id)
+		return f != nil && f.State == OK
+	}
+	var few, many string
+	switch {
+	case works(Fentry):
+		few = "fentry"
+	case works(KprobeMulti):
+		few = "kprobe.multi"
+	case works(Kprobe):
+		few = "kprobe"
+	}
+	switch {
+	case works(KprobeMulti):
+		many = "kprobe.multi"
+	case works(Kprobe):
+		many = "kprobe"
+	default:
+		many = few
+	}
+	switch {
+	case few == "":
+		f.State, f.Detail = No, "none for functions"
+	case few == many:
+		f.Detail = "functions by " + few
+	default:
+		f.Detail = fmt.Sprintf("a few functions by %s, many by %s", few, many)
+	}
+	if !works(RawTracepoint) {
+		f.State = No
+		f.Detail += ", none for tracepoints"
 		return f
 	}
-	f.State, f.Detail = No, cause(err)
-	// Programs of other types load with the same rights: it is this type that
-	// somebody forbids.
-	if errors.Is(err, unix.EPERM) && s.privileges().State == OK {
-		f.Detail = "forbidden by the policy of a security module (LSM)"
+	f.Detail += ", tracepoints by raw_tracepoint"
+	return f
+}
+
+// preemptionFinding says whether a program can lose its memory to another task
+// that the kernel runs in between.
+func (s *System) preemptionFinding() Finding {
+	f := Finding{ID: Preemption, Title: "preemption", State: OK, Detail: "the kernel does not interrupt itself for another task"}
+	atomic := s.AtomicExchange()
+	switch {
+	case s.Preemptible() && !atomic:
+		f.State, f.Detail = Limited, "the kernel interrupts itself for another task, and programs cannot exchange values atomically (5.12+)"
+	case s.Preemptible():
+		f.Detail = "the kernel interrupts itself for another task; programs can exchange values atomically"
 	}
 	return f
 }
@@ -450,9 +588,9 @@ func (s *System) tracefsFinding() Finding {
 	f := Finding{ID: Tracefs, Title: "tracefs", State: OK}
 	dir, err := s.tracefs()
 	if err == nil {
-		var names map[string]bool
+		var names traceables
 		if names, err = s.traceable(); err == nil {
-			f.Detail = fmt.Sprintf("%s, %d functions can be traced", dir, len(names))
+			f.Detail = fmt.Sprintf("%s, %d functions can be traced", dir, names.count())
 			return f
 		}
 		f.State, f.Detail = Limited, fmt.Sprintf("%s does not list the functions that can be traced", dir)

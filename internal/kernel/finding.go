@@ -49,6 +49,8 @@ const (
 	KprobeMissed  = "kprobe_missed"
 	KprobeMulti   = "kprobe_multi"
 	Fentry        = "fentry"
+	Backends      = "backends"
+	Preemption    = "preemption"
 	JIT           = "jit"
 	Tracefs       = "tracefs"
 	Tcpdump       = "tcpdump"

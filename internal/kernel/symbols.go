@@ -19,8 +19,31 @@ type symbol struct {
 	module string // "" for the kernel image
 }
 
-func (y symbol) isFunction() bool {
-	return strings.IndexByte("tTwW", y.kind) >= 0
+func (y symbol) isFunction() bool { return isFunction(y.kind) }
+
+func isFunction(kind byte) bool {
+	return strings.IndexByte("tTwW", kind) >= 0
+}
+
+// rawSymbol is a symbol in the buffer that it was read into.
+type rawSymbol struct {
+	kind                  byte
+	address, name, module []byte
+}
+
+// eachSymbol calls visit with every line of /proc/kallsyms. The slices are only
+// valid during the call.
+func (s *System) eachSymbol(visit func(rawSymbol)) error {
+	return eachLine(s.path("proc/kallsyms"), func(line []byte) {
+		// ffffffff81e0d2a0 t ip_rcv_core.isra.0	[module]
+		address, line, _ := bytes.Cut(line, []byte(" "))
+		kind, line, _ := bytes.Cut(line, []byte(" "))
+		if len(kind) != 1 {
+			return
+		}
+		name, module, _ := bytes.Cut(line, []byte("\t"))
+		visit(rawSymbol{kind[0], address, name, bytes.Trim(module, "[]")})
+	})
 }
 
 // symbols returns the lines of /proc/kallsyms for name, and for what the
@@ -28,18 +51,11 @@ func (y symbol) isFunction() bool {
 // file: 0.1 s and more.
 func (s *System) symbols(name string) ([]symbol, error) {
 	var found []symbol
-	err := eachLine(s.path("proc/kallsyms"), func(line []byte) {
-		// ffffffff81e0d2a0 t ip_rcv_core.isra.0	[module]
-		_, line, _ = bytes.Cut(line, []byte(" "))
-		kind, line, _ := bytes.Cut(line, []byte(" "))
-		if len(kind) != 1 || !bytes.HasPrefix(line, []byte(name)) {
+	err := s.eachSymbol(func(y rawSymbol) {
+		if !bytes.HasPrefix(y.name, []byte(name)) || len(y.name) > len(name) && y.name[len(name)] != '.' {
 			return
 		}
-		text, module, _ := bytes.Cut(line, []byte("\t"))
-		if len(text) > len(name) && text[len(name)] != '.' {
-			return
-		}
-		found = append(found, symbol{kind[0], string(text), string(bytes.Trim(module, "[]"))})
+		found = append(found, symbol{y.kind, string(y.name), string(y.module)})
 	})
 	return found, err
 }
@@ -65,38 +81,95 @@ func (s *System) Symbol(name string) (found bool, derived []string, err error) {
 	return found, slices.Compact(derived), nil
 }
 
-// traceable returns the functions that the function tracer can hook, modules
-// included: available_filter_functions of tracefs.
-func (s *System) traceable() (map[string]bool, error) {
-	dir, err := s.tracefs()
-	if err != nil {
-		return nil, err
+// traceables are the functions that the function tracer can hook, by module, ""
+// for the kernel image, and name: how many there are of that name.
+type traceables map[string]map[string]int
+
+// has tells whether the function is listed, in whichever module.
+func (l traceables) has(name string) bool {
+	for _, names := range l {
+		if names[name] > 0 {
+			return true
+		}
 	}
-	names := make(map[string]bool)
-	err = eachLine(filepath.Join(dir, "available_filter_functions"), func(line []byte) {
-		name, _, _ := bytes.Cut(line, []byte(" ")) // ip_rcv, or nf_hook_slow [nf_conntrack]
-		names[string(name)] = true
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("%s lists no functions", dir)
-	}
-	return names, nil
+	return false
 }
 
-// blacklisted tells whether kprobes refuse the function. Unreadable, as
-// without debugfs, counts as no.
-func (s *System) blacklisted(name string) bool {
-	found := false
-	_ = eachLine(s.path("sys/kernel/debug/kprobes/blacklist"), func(line []byte) {
-		// 0xffffffff81001010-0xffffffff81001030	name
-		_, text, _ := bytes.Cut(line, []byte("\t"))
-		text, _, _ = bytes.Cut(text, []byte(" "))
-		found = found || string(text) == name
+// count is the number of different names.
+func (l traceables) count() int {
+	n := 0
+	for _, names := range l {
+		n += len(names)
+	}
+	return n
+}
+
+// traceable returns the functions that the function tracer can hook, modules
+// included: available_filter_functions of tracefs.
+func (s *System) traceable() (traceables, error) {
+	return s.listed.get(func() (traceables, error) {
+		dir, err := s.tracefs()
+		if err != nil {
+			return nil, err
+		}
+		list := make(traceables)
+		image := make(map[string]int)
+		err = eachLine(filepath.Join(dir, "available_filter_functions"), func(line []byte) {
+			// ip_rcv, or nf_hook_slow [nf_conntrack]
+			name, rest, _ := bytes.Cut(line, []byte(" "))
+			if len(rest) == 0 {
+				image[string(name)]++
+				return
+			}
+			owner := bytes.Trim(rest, "[]")
+			names := list[string(owner)]
+			if names == nil {
+				names = make(map[string]int)
+				list[string(owner)] = names
+			}
+			names[string(name)]++
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(image) == 0 {
+			return nil, fmt.Errorf("%s lists no functions", dir)
+		}
+		list[""] = image
+		return list, nil
 	})
-	return found
+}
+
+// Traceable tells whether tracefs lists a function as one that can be traced,
+// of the kernel image or of a module that is loaded. module:function asks for
+// one of that module. An error means that tracefs cannot be read.
+//
+// The first call reads tracefs, which takes some hundredths of a second.
+func (s *System) Traceable(symbol string) (bool, error) {
+	list, err := s.traceable()
+	if err != nil {
+		return false, err
+	}
+	if owner, name, ok := strings.Cut(symbol, ":"); ok {
+		return list[owner][name] > 0, nil
+	}
+	return list.has(symbol), nil
+}
+
+// Blacklisted tells whether kprobes refuse a function. kprobe.multi and fentry
+// may take it. Unreadable, as without debugfs, counts as no.
+func (s *System) Blacklisted(symbol string) bool {
+	names, _ := s.refused.get(func() (map[string]bool, error) {
+		names := make(map[string]bool)
+		err := eachLine(s.path("sys/kernel/debug/kprobes/blacklist"), func(line []byte) {
+			// 0xffffffff81001010-0xffffffff81001030	name
+			_, text, _ := bytes.Cut(line, []byte("\t"))
+			text, _, _ = bytes.Cut(text, []byte(" "))
+			names[string(text)] = true
+		})
+		return names, err
+	})
+	return names[symbol]
 }
 
 // exportedBy returns the module that exports a symbol, loaded or not, "" if
@@ -150,10 +223,10 @@ func (s *System) WhyNotTraceable(symbol string) string {
 	if functions > 1 {
 		return fmt.Sprintf("there are %d functions called %s", functions, symbol)
 	}
-	if s.blacklisted(symbol) {
+	if s.Blacklisted(symbol) {
 		return "it is on the kernel's blacklist of kprobes"
 	}
-	if names, err := s.traceable(); err == nil && !names[symbol] {
+	if names, err := s.traceable(); err == nil && !names.has(symbol) {
 		if module != "" {
 			return fmt.Sprintf("the kernel does not let it be traced (notrace, or init code of module %s)", module)
 		}

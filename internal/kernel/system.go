@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 
 	"github.com/cilium/ebpf"
@@ -22,6 +23,21 @@ import (
 type System struct {
 	root string // in front of /proc and /sys; only tests set it
 	btf  *btf.Cache
+
+	// the place of a tracefs of our own
+	mount    sync.Once
+	mounted  string
+	mountErr error
+
+	raw       remembered[[]module]
+	scanning  sync.Mutex // of what raw has
+	declared  remembered[[]packetFunction]
+	listed    remembered[traceables]
+	refused   remembered[map[string]bool]
+	owners    remembered[map[string][]string]
+	functions remembered[[]packetFunction]
+	named     remembered[[]packetFunction]
+	events    remembered[map[string]string]
 }
 
 // New returns the running system. It costs nothing.

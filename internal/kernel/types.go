@@ -25,6 +25,23 @@ func (s *System) Function(name string) (*btf.Func, error) {
 	return fn, nil
 }
 
+// FunctionOf is like Function for a function of one module, "" for the kernel
+// image.
+func (s *System) FunctionOf(module, name string) (*btf.Func, error) {
+	spec, err := s.btf.Kernel()
+	if module != "" && err == nil {
+		spec, err = s.btf.Module(module)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("function %s: %w", name, err)
+	}
+	fn, ok := findIn[*btf.Func](spec, name)
+	if !ok {
+		return nil, fmt.Errorf("function %s: %w", name, fs.ErrNotExist)
+	}
+	return fn, nil
+}
+
 // Tracepoint returns the arguments of the tracepoint called name, of the
 // kernel image or of a loaded module, without the context pointer that the
 // kernel puts in front. The error wraps [fs.ErrNotExist] if there is BTF but
@@ -129,7 +146,7 @@ func (s *System) Functions(match func(*btf.FuncProto) bool) ([]string, error) {
 		return nil, err
 	}
 	if traceable, err := s.traceable(); err == nil {
-		names = slices.DeleteFunc(names, func(name string) bool { return !traceable[name] })
+		names = slices.DeleteFunc(names, func(name string) bool { return !traceable.has(name) })
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os/exec"
 	"path"
 	"slices"
@@ -41,6 +42,10 @@ type kernel struct {
 	btfError    error
 	tracefs     error
 	pages       error
+	modules     map[string][]string // loaded modules, with their functions
+	disk        []string            // modules that are not loaded
+	untraceable []string            // functions that tracefs does not list
+	blacklist   []string
 	netns       map[string]uint64 // inode number by path, 0 for what is no netns
 	cgroups     map[string]uint64 // id by path below the root
 	processes   map[int]string    // names
@@ -49,7 +54,9 @@ type kernel struct {
 	members     []string // struct.member
 	inside      bool     // of a PID namespace
 	cgroupError error
-	slow        int // calls that a request without a fault must not make
+	// describesDerived: BTF is that of what the compiler has derived.
+	describesDerived bool
+	slow             int // calls that a request without a fault must not make
 }
 
 func newKernel() *kernel {
@@ -70,9 +77,13 @@ func newKernel() *kernel {
 			"netif_receive_skb": {"net"}, "kfree_skb": {"skb"}, "tcp_retransmit_skb": {"tcp"},
 			"sched_wakeup": {"sched"}, "two_skbs": {"odd"},
 		},
-		symbols:    []string{"mod_rx", "ip_rcv_core.isra.0"},
-		derived:    map[string][]string{"ip_rcv_core": {"ip_rcv_core.isra.0"}},
-		interfaces: []string{"lo", "eth0", "docker0"},
+		symbols:     []string{"mod_rx", "ip_rcv_core.isra.0"},
+		derived:     map[string][]string{"ip_rcv_core": {"ip_rcv_core.isra.0"}, "odd_core": {"odd_core.isra.0"}, "enqueue_to_backlog": {"enqueue_to_backlog.constprop.0", "enqueue_to_backlog.cold"}},
+		modules:     map[string][]string{"nf_conntrack": {"nf_conntrack_in"}, "veth": nil},
+		disk:        []string{"nf_nat"},
+		untraceable: []string{"dev_qdisc_enqueue", "xmit_one", "enqueue_to_backlog"},
+		blacklist:   []string{"xmit_one"},
+		interfaces:  []string{"lo", "eth0", "docker0"},
 		netns: map[string]uint64{
 			"/proc/1/ns/net": 4026531840, "/proc/77/ns/net": 4026532281, "/run/netns/blue": 4026532281,
 			"/var/run/netns/red": 4026532300, "/tmp/file": 0,
@@ -82,9 +93,24 @@ func newKernel() *kernel {
 		threads:   map[int]int{78: 77},
 		users:     map[string]uint32{"root": 0, "www-data": 33},
 		members:   []string{"sock.sk_cgrp_data", "cgroup.ancestors"},
+
+		describesDerived: true,
 	}
 	for _, fn := range []*btf.Func{
 		function("icmp_rcv", integer("int"), param(skb(), "skb")),
+		function("ip_rcv", integer("int"), param(skb(), "skb"), param(pointer(structure("net_device")), "dev")),
+		function("dev_qdisc_enqueue", integer("int"), param(skb(), "skb")),
+		function("__traceiter_kfree_skb", integer("int"), param(pointer(void()), "__data"), param(skb(), "skb")),
+		function("xmit_one", integer("int"), param(skb(), "skb")),
+		function("enqueue_to_backlog", integer("int"), param(skb(), "skb"), param(integer("int"), "cpu")),
+		function("nf_conntrack_in", &btf.Int{Name: "unsigned int", Size: 4}, param(skb(), "skb"), param(pointer(constant(structure("nf_hook_state"))), "state")),
+		function("hooked", integer("int"), param(pointer(constant(structure("nf_hook_state"))), "state")),
+		function("list_in", void(), param(pointer(structure("list_head")), "head")),
+		function("ip_list_rcv", void(), param(pointer(structure("list_head")), "head"), param(pointer(structure("net_device")), "dev")),
+		function("skb_queue_splice", void(), param(pointer(structure("sk_buff_head")), "list")),
+		function("vlan_do_receive", &btf.Typedef{Name: "rx_handler_result_t", Type: &btf.Enum{Name: "rx_handler_result", Size: 4, Values: []btf.EnumValue{
+			{Name: "RX_HANDLER_CONSUMED", Value: 0}, {Name: "RX_HANDLER_PASS", Value: 3}}}}, param(pointer(skb()), "pskb")),
+		function("xdp_do_redirect", integer("int"), param(pointer(structure("net_device")), "dev"), param(pointer(structure("xdp_buff")), "xdp")),
 		function("sock_alloc_file", pointer(structure("file")), param(pointer(structure("socket")), "sock")),
 		function("inet_csk_complete_hashdance", pointer(structure("sock")), param(pointer(structure("sock")), "sk")),
 		function("inet_csk_reqsk_queue_add", pointer(structure("sock")), param(pointer(structure("sock")), "sk")),
@@ -156,59 +182,6 @@ func (k *kernel) Interfaces() ([]string, error) {
 
 func (k *kernel) Netns() (uint64, error) { return 4026531840, nil }
 
-func (k *kernel) CPUs() (int, error) { return 4, nil }
-
-func (k *kernel) NetnsOf(path string) (uint64, error) {
-	inode, ok := k.netns[path]
-	switch {
-	case !ok:
-		return 0, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
-	case inode == 0:
-		return 0, fmt.Errorf("%s: %w", path, fs.ErrInvalid)
-	}
-	return inode, nil
-}
-
-func (k *kernel) NetnsNames() ([]string, error) {
-	k.slow++
-	return []string{"blue", "red"}, nil
-}
-
-func (k *kernel) Cgroup(name string) (string, uint64, int, error) {
-	if k.cgroupError != nil {
-		return "", 0, 0, k.cgroupError
-	}
-	name = path.Join("/", name)
-	id, ok := k.cgroups[name]
-	if !ok {
-		return "", 0, 0, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
-	}
-	return name, id, len(strings.FieldsFunc(name, func(r rune) bool { return r == '/' })), nil
-}
-
-func (k *kernel) Process(pid int) (string, int, error) {
-	if process, ok := k.threads[pid]; ok {
-		pid = process
-	}
-	if name, ok := k.processes[pid]; ok {
-		return name, pid, nil
-	}
-	return "", 0, fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
-}
-
-func (k *kernel) SeesAllProcesses() (bool, error) { return !k.inside, nil }
-
-func (k *kernel) User(name string) (uint32, error) {
-	if uid, ok := k.users[name]; ok {
-		return uid, nil
-	}
-	return 0, fmt.Errorf("user %s: %w", name, fs.ErrNotExist)
-}
-
-func (k *kernel) HasMember(structure, member string) (bool, error) {
-	return slices.Contains(k.members, structure+"."+member), k.btfError
-}
-
 func (k *kernel) PageLayout() (direct, pageMap uint64, shift int, err error) {
 	if k.pages != nil {
 		return 0, 0, 0, k.pages
@@ -226,6 +199,54 @@ func (k *kernel) LookPath(name string) (string, error) {
 func (k *kernel) Symbol(name string) (bool, []string, error) {
 	k.slow++
 	return slices.Contains(k.symbols, name), k.derived[name], nil
+}
+
+func (k *kernel) Blacklisted(symbol string) bool { return slices.Contains(k.blacklist, symbol) }
+
+func (k *kernel) Modules() ([]string, error) { return slices.Sorted(maps.Keys(k.modules)), nil }
+
+func (k *kernel) ModuleOnDisk(name string) bool { return slices.Contains(k.disk, name) }
+
+func (k *kernel) Traceable(symbol string) (bool, error) {
+	k.slow++
+	return !slices.Contains(k.untraceable, symbol), k.tracefs
+}
+
+func (k *kernel) ModuleOf(symbol string) ([]string, error) {
+	k.slow++
+	var owners []string
+	for module, functions := range k.modules {
+		if slices.Contains(functions, symbol) {
+			owners = append(owners, module)
+		}
+	}
+	if owners == nil {
+		owners = []string{""}
+	}
+	slices.Sort(owners)
+	return owners, nil
+}
+
+func (k *kernel) PacketFunctions(visit func(symbol, name, module, signature string)) error {
+	k.slow++
+	if k.btfError != nil {
+		return k.btfError
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.functions)) {
+		proto := k.functions[name].Type.(*btf.FuncProto)
+		symbol := name
+		if slices.Contains(k.untraceable, name) {
+			if len(k.derived[name]) == 0 || !k.describesDerived {
+				continue
+			}
+			symbol = k.derived[name][0]
+		}
+		owners, _ := k.ModuleOf(name)
+		if strings.ContainsAny(signature(proto), "SPHX") {
+			visit(symbol, name, owners[0], signature(proto))
+		}
+	}
+	return nil
 }
 
 func (k *kernel) Functions(match func(*btf.FuncProto) bool) ([]string, error) {
@@ -271,4 +292,57 @@ func requireRefusal(t *testing.T, err error, reason Reason, text, hint string) {
 	if got := hinter.Hint(); got != hint {
 		t.Errorf("hint is %q\n    want %q", got, hint)
 	}
+}
+
+func (k *kernel) NetnsNames() ([]string, error) {
+	k.slow++
+	return []string{"blue", "red"}, nil
+}
+
+func (k *kernel) Cgroup(name string) (string, uint64, int, error) {
+	if k.cgroupError != nil {
+		return "", 0, 0, k.cgroupError
+	}
+	name = path.Join("/", name)
+	id, ok := k.cgroups[name]
+	if !ok {
+		return "", 0, 0, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+	}
+	return name, id, len(strings.FieldsFunc(name, func(r rune) bool { return r == '/' })), nil
+}
+
+func (k *kernel) Process(pid int) (string, int, error) {
+	if process, ok := k.threads[pid]; ok {
+		pid = process
+	}
+	if name, ok := k.processes[pid]; ok {
+		return name, pid, nil
+	}
+	return "", 0, fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
+}
+
+func (k *kernel) SeesAllProcesses() (bool, error) { return !k.inside, nil }
+
+func (k *kernel) User(name string) (uint32, error) {
+	if uid, ok := k.users[name]; ok {
+		return uid, nil
+	}
+	return 0, fmt.Errorf("user %s: %w", name, fs.ErrNotExist)
+}
+
+func (k *kernel) HasMember(structure, member string) (bool, error) {
+	return slices.Contains(k.members, structure+"."+member), k.btfError
+}
+
+func (k *kernel) CPUs() (int, error) { return 4, nil }
+
+func (k *kernel) NetnsOf(path string) (uint64, error) {
+	inode, ok := k.netns[path]
+	switch {
+	case !ok:
+		return 0, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+	case inode == 0:
+		return 0, fmt.Errorf("%s: %w", path, fs.ErrInvalid)
+	}
+	return inode, nil
 }

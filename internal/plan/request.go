@@ -7,6 +7,14 @@ type Request struct {
 	// Probes holds the value of each -f, in order. A value may be a list with
 	// commas. The grammar is that of [Probe].
 	Probes []string
+	// Exclude holds the value of each -x: what matches is not traced, though
+	// Probes ask for it. The grammar is that of [Probe], without arguments and
+	// moments.
+	Exclude []string
+	// MaxProbes is how many probes there may be, 0 for [DefaultMaxProbes].
+	MaxProbes int
+	// On is the moment of the functions that do not name their own.
+	On On
 	// Expression is a pcap-filter(7) expression, empty for every packet.
 	Expression string
 	// Interface names an interface of this process's network namespace. Empty
@@ -20,6 +28,14 @@ type Request struct {
 	BufferSize int
 	// FilterBackend says how the expression gets into the kernel.
 	FilterBackend filter.Backend
+
+	// Backend is the attach mechanism to use, see [Backends]; "" or "auto" for the
+	// cheapest that does.
+	Backend string
+	// Owners asks for the process that a packet's socket is of.
+	Owners bool
+	// Details asks for what is known of a hit beyond its packet.
+	Details bool
 
 	// Inner is an expression for the packet inside of a tunnel. A packet has to
 	// match both it and Expression. Empty for none.
@@ -81,6 +97,13 @@ const (
 	DefaultBufferSize = 8 << 20
 	// MaxBufferSize bounds the memory that a slip of the keyboard pins.
 	MaxBufferSize = 1 << 30
+
+	// DefaultMaxProbes is more than twice the number of functions of Debian's
+	// kernels that take a packet.
+	DefaultMaxProbes = 4096
+	// MaxReturns is how many functions can be traced on return: each takes a
+	// program and a trampoline of its own.
+	MaxReturns = 64
 
 	// MaxVXLANPorts is how many ports the programs compare with.
 	MaxVXLANPorts = 4

@@ -263,6 +263,13 @@ func (p *Plan) resolveScope(req Request, s Scope, sys System) error {
 		}
 		p.Owners = true
 	}
+	if req.Owners && !p.Owners {
+		if err := checkLearners(&s, sys); err != nil {
+			p.notice("the owners of sockets are not known: %v", err)
+		} else {
+			p.Owners = true
+		}
+	}
 	p.Scope = s
 	p.DropNoDevice = req.DropNoDevice && s.AsksDevice()
 	return nil
@@ -500,8 +507,11 @@ func Learners() []Learner {
 
 // checkLearners finds out whether this kernel tells whose a socket is.
 func checkLearners(s *Scope, sys System) error {
-	asked := fmt.Sprintf("--comm %q", s.Comm)
-	if s.PID != 0 {
+	asked := "owner"
+	switch {
+	case s.Comm != "":
+		asked = fmt.Sprintf("--comm %q", s.Comm)
+	case s.PID != 0:
 		asked = fmt.Sprintf("--pid %d", s.PID)
 	}
 	for _, l := range Learners() {

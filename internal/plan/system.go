@@ -55,6 +55,28 @@ type System interface {
 	PageLayout() (direct, pageMap uint64, shift int, err error)
 	// LookPath finds a program, like [exec.LookPath].
 	LookPath(name string) (string, error)
+	// PacketFunctions calls visit for every function of the kernel image and
+	// of the loaded modules that takes a packet and that, as far as tracefs
+	// tells, can be traced, sorted by symbol. symbol is what to attach to,
+	// name what BTF calls it, module "" for the kernel image. signature has a
+	// letter for each argument:
+	//
+	//	S  struct sk_buff *
+	//	P  struct sk_buff **
+	//	H  struct sk_buff_head *
+	//	L  struct list_head *
+	//	X  struct xdp_buff *
+	//	K  struct sock *
+	//	w  anything else of one word
+	//	2  a struct by value of two words
+	//	m  a larger one
+	//	.  the variadic rest
+	//
+	// A function takes a packet if S, P, H or X is among them. The first call
+	// takes some hundredths of a second.
+	PacketFunctions(visit func(symbol, name, module, signature string)) error
+	// Modules returns the modules that are loaded, sorted.
+	Modules() ([]string, error)
 
 	// ----
 
@@ -62,6 +84,19 @@ type System interface {
 	// which symbols the compiler has derived from it, such as
 	// ip_rcv_core.isra.0 from ip_rcv_core.
 	Symbol(name string) (found bool, derived []string, err error)
+	// ModuleOf returns the modules, sorted, that have a function symbol of that
+	// name, "" for the kernel image; one with several is returned several
+	// times, as a kprobe cannot tell them apart.
+	ModuleOf(symbol string) ([]string, error)
+	// ModuleOnDisk tells whether there is a module of that name for this
+	// kernel, loaded or not.
+	ModuleOnDisk(name string) bool
+	// Traceable tells whether tracefs lists a function, or module:function, as
+	// one that can be traced. An error means that tracefs cannot be read.
+	Traceable(symbol string) (bool, error)
+	// Blacklisted tells whether kprobes refuse a function that other ways of
+	// tracing may take.
+	Blacklisted(symbol string) bool
 	// Functions returns the names of the functions that match and that, as far
 	// as the kernel tells, can be traced.
 	Functions(match func(*btf.FuncProto) bool) ([]string, error)
@@ -77,3 +112,7 @@ type System interface {
 	// namespace.
 	Interfaces() ([]string, error)
 }
+
+// Prototype writes a function the way its C declaration does:
+// "int icmp_rcv(struct sk_buff *skb)".
+func Prototype(name string, proto *btf.FuncProto) string { return prototype(name, proto) }

@@ -40,8 +40,15 @@ const (
 	// of a tunnel: a Geneve header with all options over IPv6 takes 350 bytes.
 	tunnelHeaders = 640
 
-	// noArgument is NO_ARGUMENT of bpf/include/config.h.
+	// noArgument and onStack are NO_ARGUMENT and ON_STACK of bpf/include/config.h.
 	noArgument = 0xff
+	onStack    = 0x80
+
+	// exchangeMark is CLAIMED of bpf/include/maps.h.
+	exchangeMark = 0x6e6361
+
+	// maxCounts bounds the structs of counts of all probes, of 256 bytes each.
+	maxCounts = 1 << 13
 )
 
 // Bodies are the expressions of a plan as instructions for the stubs, as
@@ -51,61 +58,225 @@ type Bodies struct {
 	Filter, Inner asm.Instructions
 }
 
-// ProgramName is the name of the program of the i-th probe of a plan in the
-// collection that [Build] returns.
-func ProgramName(i int) string {
-	return fmt.Sprintf("probe_%d", i)
+// Program is one BPF program of a plan, and the probes that it serves.
+type Program struct {
+	// Name is that of the program in the collection that [Build] returns.
+	Name string
+	// Probes are positions in the plan: one, or several that share the program.
+	Probes []int
+	// Return: it is the one that runs when the function returns.
+	Return bool
 }
 
-// Build makes the programs of p, one for each probe, and their maps. cpus is
-// the number of possible CPUs of the machine that will load the collection.
-func Build(p *plan.Plan, bodies Bodies, cpus int) (*ebpf.CollectionSpec, error) {
+// Programs returns the programs of p in the order of their first probes.
+func Programs(p *plan.Plan) []Program {
+	var programs []Program
+	shared := make(map[string]int) // by shell
+	for i, probe := range p.Probes {
+		shell := shellOf(probe)
+		if at, ok := shared[shell]; ok && probe.Shared {
+			programs[at].Probes = append(programs[at].Probes, i)
+			continue
+		}
+		if probe.Shared {
+			shared[shell] = len(programs)
+		}
+		programs = append(programs, Program{Name: fmt.Sprintf("probe_%d", i), Probes: []int{i}})
+		if probe.On != plan.OnEntry {
+			programs = append(programs, Program{Name: fmt.Sprintf("return_%d", i), Probes: []int{i}, Return: true})
+		}
+	}
+	return programs
+}
+
+// Cookie is what a program that several probes share is told of a probe, see
+// COOKIE_INDEX and its neighbours in bpf/include/config.h.
+func Cookie(p *plan.Plan, i int) uint64 {
+	probe := p.Probes[i]
+	cookie := uint64(i) | uint64(argument(probe.Arg, probe.Stack))<<16 | uint64(argument(probe.Sock, false))<<24 |
+		uint64(argument(probe.Extra, false))<<32
+	if probe.Form == plan.SkbPointerPointer {
+		cookie |= 1 << 40
+	}
+	return cookie
+}
+
+// argument writes an argument the way the programs have it.
+func argument(n int, stack bool) uint8 {
+	switch {
+	case n < 0:
+		return noArgument
+	case stack:
+		return uint8(n) | onStack
+	}
+	return uint8(n)
+}
+
+// shape is how a program goes from an argument to packets.
+type shape int
+
+const (
+	one   shape = iota // one skb
+	list               // a list of them
+	frame              // an Ethernet frame
+)
+
+// shellOf returns the name of the attach shell for a probe.
+func shellOf(probe plan.Probe) string {
+	shape := one
+	switch probe.Form {
+	case plan.SkbQueue, plan.SkbList:
+		shape = list
+	case plan.XDPBuff:
+		shape = frame
+	}
+	switch probe.Backend {
+	case plan.BackendRawTracepoint:
+		return bpf.ProbesProgNetcapRawTracepoint
+	case plan.BackendTpBTF:
+		return bpf.ProbesProgNetcapTpBtf
+	case plan.BackendKprobeMulti:
+		return [...]string{bpf.ProbesProgNetcapKprobeMulti, bpf.ProbesProgNetcapKprobeMultiList, bpf.ProbesProgNetcapKprobeMultiFrame}[shape]
+	case plan.BackendFentry:
+		return [...]string{bpf.ProbesProgNetcapFentry, bpf.ProbesProgNetcapFentryList, bpf.ProbesProgNetcapFentryFrame}[shape]
+	}
+	if probe.Shared {
+		return [...]string{bpf.ProbesProgNetcapKprobeShared, bpf.ProbesProgNetcapKprobeSharedList, bpf.ProbesProgNetcapKprobeSharedFrame}[shape]
+	}
+	return [...]string{bpf.ProbesProgNetcapKprobe, bpf.ProbesProgNetcapKprobeList, bpf.ProbesProgNetcapKprobeFrame}[shape]
+}
+
+// Machine is what the programs have to know of the machine that loads them.
+type Machine struct {
+	// CPUs is the number of possible CPUs.
+	CPUs int
+	// Exchange: the kernel takes an atomic exchange (v5.12+).
+	Exchange bool
+}
+
+// Build makes the programs of p that [Programs] lists, and their maps.
+func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, error) {
 	spec, err := bpf.LoadProbes()
 	if err != nil {
 		return nil, err
 	}
-	if err := setConstants(spec, p, cpus); err != nil {
+	if err := setConstants(spec, p, machine.CPUs); err != nil {
 		return nil, err
 	}
-	spec.Maps[bpf.ProbesMapSlots].MaxEntries = uint32(cpus * levels)
-	spec.Maps[bpf.ProbesMapCounters].MaxEntries = uint32(cpus * len(p.Probes))
+	spec.Maps[bpf.ProbesMapSlots].MaxEntries = uint32(machine.CPUs * levels)
+	spec.Maps[bpf.ProbesMapCounters].MaxEntries = uint32(Stripes(p, machine.CPUs) * len(p.Probes))
 	spec.Maps[bpf.ProbesMapRing].MaxEntries = uint32(p.BufferSize)
 
 	shells := spec.Programs
 	spec.Programs = make(map[string]*ebpf.ProgramSpec, len(p.Probes))
-	for i, probe := range p.Probes {
-		shell := bpf.ProbesProgNetcapKprobe
-		if probe.Kind == plan.Tracepoint {
-			shell = bpf.ProbesProgNetcapRawTracepoint
+	places := false
+	for _, made := range Programs(p) {
+		first := p.Probes[made.Probes[0]]
+		shell := shellOf(first)
+		if made.Return {
+			shell = bpf.ProbesProgNetcapFexit
 		}
 		program := shells[shell].Copy()
-		program.Name = ProgramName(i)
-		if bodies.Filter != nil {
-			if err := filter.Splice(program, filterStub, bodies.Filter); err != nil {
+		program.Name = made.Name
+		switch first.Backend {
+		case plan.BackendFentry, plan.BackendTpBTF:
+			program.AttachTo = first.Symbol
+		}
+		if first.Shared && first.Backend == plan.BackendKprobe {
+			spec.Maps[bpf.ProbesMapPlaces].MaxEntries = uint32(2*len(p.Probes) + 64) // a name may be that of several functions
+			places = true
+		}
+		if !made.Return {
+			if err := fill(program, p, bodies); err != nil {
 				return nil, err
 			}
 		}
-		if bodies.Inner != nil {
-			if err := filter.Splice(program, innerStub, bodies.Inner); err != nil {
+		if machine.Exchange {
+			exchange(program.Instructions)
+		}
+		if !made.Return {
+			if err := dropScope(program, p); err != nil {
 				return nil, err
 			}
 		}
-		if p.InnerMode == plan.OuterOnly {
-			if err := drop(program, layersMatch, findInner, innerStub); err != nil {
-				return nil, err
-			}
-		}
-		if err := dropScope(program, p); err != nil {
-			return nil, err
-		}
-		if err := setProbeConstants(spec, program, i, probe); err != nil {
+		if err := setProbeConstants(spec, program, made.Probes[0], first); err != nil {
 			return nil, err
 		}
 		spec.Programs[program.Name] = program
 	}
 	dropProbeSection(spec)
+	if !places {
+		delete(spec.Maps, bpf.ProbesMapPlaces)
+	}
+	if !p.Details {
+		if err := dropMap(spec, bpf.ProbesMapCalls); err != nil {
+			return nil, err
+		}
+	}
 	keepLearners(spec, shells, p)
 	return spec, nil
+}
+
+// Stripes is the number of structs of counts that a probe has, a power of two:
+// one for each CPU, but no more memory than maxCounts of them in all.
+func Stripes(p *plan.Plan, cpus int) int {
+	stripes := 1
+	for stripes < cpus && 2*stripes*len(p.Probes) <= maxCounts {
+		stripes *= 2
+	}
+	return stripes
+}
+
+// fill splices the expressions into a program.
+func fill(program *ebpf.ProgramSpec, p *plan.Plan, bodies Bodies) error {
+	if bodies.Filter != nil {
+		if err := filter.Splice(program, filterStub, bodies.Filter); err != nil {
+			return err
+		}
+	}
+	if bodies.Inner != nil {
+		if err := filter.Splice(program, innerStub, bodies.Inner); err != nil {
+			return err
+		}
+	}
+	if p.InnerMode == plan.OuterOnly {
+		return drop(program, layersMatch, findInner, innerStub)
+	}
+	return nil
+}
+
+// exchange replaces what stands for an atomic exchange in bpf/include/maps.h:
+//
+//	claimed = CLAIMED; old = *busy; *busy = claimed
+//
+// becomes claimed = CLAIMED; atomic exchange of *busy and claimed; old = claimed.
+func exchange(instructions asm.Instructions) {
+	for i := 0; i+2 < len(instructions); i++ {
+		claimed, load, store := &instructions[i], &instructions[i+1], &instructions[i+2]
+		if claimed.Constant != exchangeMark || claimed.OpCode.ALUOp() != asm.Mov ||
+			load.OpCode.Class() != asm.LdXClass || store.OpCode.Class() != asm.StXClass || store.Src != claimed.Dst {
+			continue
+		}
+		old := load.Dst
+		xchg := asm.Xchg.Mem(store.Dst, claimed.Dst, asm.Word, 0)
+		xchg.Constant = int64(asm.Xchg >> 8) // v0.22.0 of the library writes the constant, not the opcode's part of it
+		*load = xchg.WithMetadata(load.Metadata)
+		*store = asm.Mov.Reg(old, claimed.Dst).WithMetadata(store.Metadata)
+	}
+}
+
+// dropMap removes a map that no branch which is left uses. The verifier would
+// find that out, but not before the map is made.
+func dropMap(spec *ebpf.CollectionSpec, name string) error {
+	delete(spec.Maps, name)
+	for _, program := range spec.Programs {
+		for i, ins := range program.Instructions {
+			if ins.IsLoadFromMap() && ins.Reference() == name {
+				program.Instructions[i] = asm.LoadImm(ins.Dst, 0, asm.DWord).WithMetadata(ins.Metadata)
+			}
+		}
+	}
+	return nil
 }
 
 func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
@@ -128,7 +299,8 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 		bpf.ProbesVarPagesDirect:          p.Pages.Direct,
 		bpf.ProbesVarPagesMap:             p.Pages.Map,
 		bpf.ProbesVarPagesShift:           uint32(p.Pages.Shift),
-		bpf.ProbesVarCpus:                 uint32(cpus),
+		bpf.ProbesVarStripes:              uint32(Stripes(p, cpus)),
+		bpf.ProbesVarWithDetails:          flag(p.Details),
 		bpf.ProbesVarWakeupBytes:          uint32(p.BufferSize / 8),
 	}
 	maps.Copy(constants, scopeConstants(p))
@@ -180,32 +352,41 @@ func drop(program *ebpf.ProgramSpec, names ...string) error {
 // setProbeConstants gives program a section of constants of its own.
 func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, index int, probe plan.Probe) error {
 	section := fmt.Sprintf("%s.%d", probeSection, index)
+	if _, made := spec.Maps[section]; made { // the program of the entry has them as well
+		refer(program, section)
+		return nil
+	}
 	m := spec.Maps[probeSection].Copy()
 	m.Name = section
 	spec.Maps[section] = m
 
-	sock := probe.Sock
-	if sock < 0 {
-		sock = noArgument
-	}
-	for name, value := range map[string]int{
-		bpf.ProbesVarProbeIndex: index,
-		bpf.ProbesVarProbeArg:   probe.Arg,
-		bpf.ProbesVarProbeSock:  sock,
+	for name, value := range map[string]uint32{
+		bpf.ProbesVarProbeIndex:    uint32(index),
+		bpf.ProbesVarProbeArg:      uint32(argument(probe.Arg, probe.Stack)),
+		bpf.ProbesVarProbeSock:     uint32(argument(probe.Sock, false)),
+		bpf.ProbesVarProbeExtra:    uint32(argument(probe.Extra, false)),
+		bpf.ProbesVarProbeValue:    uint32(probe.Arguments),
+		bpf.ProbesVarProbeIndirect: flag(probe.Form == plan.SkbPointerPointer),
+		bpf.ProbesVarProbeReturns:  flag(probe.On != plan.OnEntry),
 	} {
 		v := spec.Variables[name].Copy()
 		v.SectionName = section
-		if err := v.Set(uint32(value)); err != nil {
+		if err := v.Set(value); err != nil {
 			return fmt.Errorf("set constant %s: %w", name, err)
 		}
 		spec.Variables[fmt.Sprintf("%s.%d", name, index)] = v
 	}
+	refer(program, section)
+	return nil
+}
+
+// refer has a program use a section of its own for the constants of its probe.
+func refer(program *ebpf.ProgramSpec, section string) {
 	for i, ins := range program.Instructions {
 		if ins.Reference() == probeSection {
 			program.Instructions[i] = ins.WithReference(section)
 		}
 	}
-	return nil
 }
 
 // dropProbeSection removes the section that setProbeConstants copied.

@@ -44,7 +44,7 @@ func TestFunctions(t *testing.T) {
 			if mode != plan.OuterOnly {
 				p.Inner, bodies.Inner = f, body
 			}
-			spec, err := Build(p, bodies, 2)
+			spec, err := Build(p, bodies, Machine{CPUs: 2, Exchange: true})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -33,11 +33,11 @@ func TestScopeParts(t *testing.T) {
 				Filter: compile(t, ""), VXLANPorts: []uint16{4789}, Snaplen: plan.MaxSnaplen, BufferSize: plan.DefaultBufferSize,
 				Scope: test.scope, Owners: test.owners,
 			}
-			spec, err := Build(p, Bodies{}, 2)
+			spec, err := Build(p, Bodies{}, Machine{CPUs: 2, Exchange: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []string{ProgramName(0)}
+			want := []string{"probe_0"}
 			if test.programs {
 				want = append(want, learn...)
 				slices.Sort(want)
@@ -53,7 +53,7 @@ func TestScopeParts(t *testing.T) {
 			for name, program := range spec.Programs {
 				checkMaps(t, name, program, spec)
 			}
-			program := spec.Programs[ProgramName(0)]
+			program := spec.Programs["probe_0"]
 			calls := false
 			for _, ins := range program.Instructions {
 				calls = calls || ins.IsFunctionCall() && ins.Reference() == inScope

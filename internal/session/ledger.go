@@ -1,7 +1,11 @@
 package session
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/netcap-project/netcap/bpf"
 	"github.com/netcap-project/netcap/internal/prog"
@@ -57,12 +61,42 @@ type Counts struct {
 	// and there these hits are not in Hits either.
 	LostMissed uint64
 
+	// LostList: a list had more skbs than netcap looks at; one for each list.
+	LostList uint64
+
+	// LostReturn hits are those of Captured whose return was lost on its way to
+	// user space.
+	LostReturn uint64
 	// NoDevice hits are those of Captured of which nobody knows the device or the
 	// network namespace, although the plan's scope asks for it.
 	NoDevice uint64
 	// Cut hits are those of Captured that miss bytes which the snaplen allows:
 	// see event.Cut.
 	Cut uint64
+}
+
+// Add adds other to c, count by count.
+func (c *Counts) Add(other Counts) {
+	c.Hits += other.Hits
+	c.Captured += other.Captured
+	c.RejectedFilter += other.RejectedFilter
+	c.RejectedScope += other.RejectedScope
+	c.RejectedNoDevice += other.RejectedNoDevice
+	c.RejectedNoSkb += other.RejectedNoSkb
+	c.RejectedNoPacket += other.RejectedNoPacket
+	c.RejectedIncomplete += other.RejectedIncomplete
+	c.LostRing += other.LostRing
+	c.LostFault += other.LostFault
+	c.LostNested += other.LostNested
+	c.LostNoHeader += other.LostNoHeader
+	c.LostNonsense += other.LostNonsense
+	c.LostOffset += other.LostOffset
+	c.LostMissed += other.LostMissed
+	c.LostList += other.LostList
+	c.LostReturn += other.LostReturn
+	c.RejectedNoOwner += other.RejectedNoOwner
+	c.NoDevice += other.NoDevice
+	c.Cut += other.Cut
 }
 
 // Rejected is the sum of all rejections.
@@ -73,7 +107,7 @@ func (c Counts) Rejected() uint64 {
 
 // Lost is the sum of all losses.
 func (c Counts) Lost() uint64 {
-	return c.LostRing + c.LostFault + c.LostNested + c.LostNoHeader + c.LostNonsense + c.LostOffset + c.LostMissed
+	return c.LostRing + c.LostFault + c.LostNested + c.LostNoHeader + c.LostNonsense + c.LostOffset + c.LostMissed + c.LostList
 }
 
 // Unaccounted is the number of hits that are in none of the other counts: a
@@ -85,34 +119,38 @@ func (c Counts) Unaccounted() int64 {
 // Counts returns the ledger, one entry for each probe of the plan. While
 // probes are attached a hit may be in Hits and not yet in another count.
 func (s *Session) Counts() ([]Counts, error) {
-	all := make([]Counts, len(s.probes))
-	for i := range s.probes {
+	all := make([]Counts, len(s.plan.Probes))
+	raw, err := s.rawCounts()
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
 		c := &all[i]
-		for cpu := range s.cpus {
-			var n bpf.ProbesCounts
-			if err := s.collection.Maps[bpf.ProbesMapCounters].Lookup(uint32(i*s.cpus+cpu), &n); err != nil {
-				return nil, fmt.Errorf("read the counters of probe %q: %w", s.probes[i].Text, err)
-			}
-			c.Hits += n.Hits
-			c.Captured += n.Captured
-			c.RejectedFilter += n.RejectedFilter
-			c.RejectedScope += n.RejectedScope
-			c.RejectedNoDevice += n.RejectedNoDevice
-			c.RejectedNoSkb += n.RejectedNoSkb
-			c.LostRing += n.LostRing
-			c.LostFault += n.LostFault
-			c.LostNested += n.LostNested
-			c.LostNoHeader += n.LostNoHeader
-			c.LostNonsense += n.LostNonsense
-			c.LostOffset += n.LostOffset
-			c.RejectedNoPacket += n.RejectedNoPacket
-			c.RejectedIncomplete += n.RejectedIncomplete
-			c.RejectedNoOwner += n.RejectedNoOwner
-			c.NoDevice += n.NoDevice
-			c.Cut += n.Cut
+		for _, n := range raw[i*s.stripes : (i+1)*s.stripes] {
+			c.Add(Counts{
+				Hits:               n.Hits,
+				Captured:           n.Captured,
+				RejectedFilter:     n.RejectedFilter,
+				RejectedScope:      n.RejectedScope,
+				RejectedNoDevice:   n.RejectedNoDevice,
+				RejectedNoSkb:      n.RejectedNoSkb,
+				RejectedNoPacket:   n.RejectedNoPacket,
+				RejectedIncomplete: n.RejectedIncomplete,
+				LostRing:           n.LostRing,
+				LostFault:          n.LostFault,
+				LostNested:         n.LostNested,
+				LostNoHeader:       n.LostNoHeader,
+				LostNonsense:       n.LostNonsense,
+				LostOffset:         n.LostOffset,
+				LostList:           n.LostList,
+				LostReturn:         n.LostReturn,
+				RejectedNoOwner:    n.RejectedNoOwner,
+				NoDevice:           n.NoDevice,
+				Cut:                n.Cut,
+			})
 		}
 		missed := s.missed[i]
-		if i < len(s.links) && s.links[i] != nil {
+		if s.attached != nil {
 			missed = s.missedNow(i)
 		}
 		c.LostMissed = missed
@@ -121,21 +159,63 @@ func (s *Session) Counts() ([]Counts, error) {
 	return all, nil
 }
 
+// rawCounts reads all counters in few calls.
+func (s *Session) rawCounts() ([]bpf.ProbesCounts, error) {
+	counters := s.collection.Maps[bpf.ProbesMapCounters]
+	keys := make([]uint32, counters.MaxEntries())
+	values := make([]bpf.ProbesCounts, len(keys))
+	var cursor ebpf.MapBatchCursor
+	n, err := counters.BatchLookup(&cursor, keys, values, nil)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil, fmt.Errorf("read the counters: %w", err)
+	}
+	if n != len(keys) {
+		return nil, fmt.Errorf("read the counters: %d of %d", n, len(keys))
+	}
+	return values, nil
+}
+
 // missedNow asks the kernel how many hits of probe i never reached its
 // program: those the kprobe itself dropped because another kprobe was being
 // handled on the CPU, and those dropped because a BPF program was. Kernels
 // that do not count them report zero.
+//
+// A link or a program that several probes share cannot tell of which it was:
+// the first one is told all of them.
 func (s *Session) missedNow(i int) uint64 {
 	var missed uint64
-	if stats, err := s.collection.Programs[prog.ProgramName(i)].Stats(); err == nil {
-		missed += stats.RecursionMisses
-	}
-	if info, err := s.links[i].Info(); err == nil {
+	program := ""
+	for _, a := range s.attached {
+		if a.probes[0] != i {
+			continue
+		}
+		program = a.program
+		if a.link == nil {
+			continue
+		}
+		info, err := a.link.Info()
+		if err != nil {
+			continue
+		}
 		if event := info.PerfEvent(); event != nil {
 			if kprobe := event.Kprobe(); kprobe != nil {
 				missed += kprobe.Missed
 			}
 		}
+		if multi := info.KprobeMulti(); multi != nil {
+			missed += multi.Missed
+		}
+	}
+	if program == "" || !s.firstOf(program, i) {
+		return missed
+	}
+	if stats, err := s.collection.Programs[program].Stats(); err == nil {
+		missed += stats.RecursionMisses
 	}
 	return missed
+}
+
+// firstOf tells whether probe i is the first one of a program.
+func (s *Session) firstOf(program string, i int) bool {
+	return slices.ContainsFunc(s.programs, func(p prog.Program) bool { return p.Name == program && p.Probes[0] == i })
 }

@@ -8,9 +8,13 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -29,19 +33,66 @@ import (
 // as unaccounted.
 const settleMax = 500 * time.Millisecond
 
+// detachAtOnce is how many kprobes are taken off at a time, each in a thread of
+// its own.
+const detachAtOnce = 64
+
 // Session is a plan at work. It is made by [Open] and ends with [Session.Close].
 type Session struct {
-	probes     []plan.Probe
-	cpus       int
+	plan       *plan.Plan
+	stripes    int
+	programs   []prog.Program
 	collection *ebpf.Collection
-	links      []link.Link
-	missed     []uint64
+	attached   []*attachment
+	missed     []uint64 // of each probe, when it was detached
 	reader     *ringbuf.Reader
+	options    Options
 	learners   []link.Link
+
+	// LeftOut are the probes that patterns have brought and that the kernel has
+	// refused, by their position in the plan.
+	LeftOut []int
+	// NoOwners is why the owners of sockets are not known although the plan asks
+	// for them, but not for its scope.
+	NoOwners error
+	// LoadTime and AttachTime are how long the kernel took.
+	LoadTime, AttachTime time.Duration
+}
+
+// attachment is what keeps probes attached, and the probes that hang on it.
+type attachment struct {
+	closer  io.Closer
+	link    link.Link // nil if the kernel tells nothing of it
+	program string
+	probes  []int
+}
+
+// Options is what [Open] may be given besides the plan.
+type Options struct {
+	// Types may hold the kernel's type information if it has been read already.
+	Types *btf.Cache
+	// Addresses returns the addresses of functions, for probes that share a
+	// program on a kernel that has no cookies for them.
+	Addresses func(symbols []string) (map[string][]uint64, error)
+	// Progress is told how many of a number of probes are attached, or detached,
+	// while that takes long.
+	Progress func(what string, done, total int)
+	// Sockets are those that are open, if the plan asks for their owners.
+	Sockets SocketOwners
+}
+
+func (o Options) progress(what string, done, total int) {
+	if o.Progress != nil {
+		o.Progress(what, done, total)
+	}
 }
 
 // LoadError says that the kernel refused a program or a map.
-type LoadError struct{ Err error }
+type LoadError struct {
+	// Backend is that of the program, "" if it is not known.
+	Backend string
+	Err     error
+}
 
 func (e *LoadError) Error() string { return fmt.Sprintf("load the programs: %v", e.Err) }
 
@@ -65,45 +116,91 @@ func (e *AttachError) Unwrap() error { return e.Err }
 // possible CPUs, and attaches every probe. The ring buffer is read from before
 // the first probe is attached, so that no hit comes too early.
 //
-// types may hold the kernel's type information if it has been read already.
-// sockets are those that are open, if the plan asks for their owners.
-//
-// The error is a [*LoadError], an [*OwnersError] or an [*AttachError]; nothing stays attached
-// after one.
-func Open(p *plan.Plan, spec *ebpf.CollectionSpec, cpus int, types *btf.Cache, sockets SocketOwners) (*Session, error) {
+// The error is a [*LoadError], an [*OwnersError] or an [*AttachError], or that of ctx; nothing
+// stays attached after one.
+func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int, options Options) (*Session, error) {
 	// Before v5.11 maps count against RLIMIT_MEMLOCK.
 	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, &LoadError{err}
-	}
-	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: types})
-	if err != nil {
-		return nil, &LoadError{err}
+		return nil, &LoadError{Err: err}
 	}
 	s := &Session{
-		probes:     p.Probes,
-		cpus:       cpus,
-		collection: collection,
-		missed:     make([]uint64, len(p.Probes)),
+		plan:     p,
+		stripes:  prog.Stripes(p, cpus),
+		programs: prog.Programs(p),
+		missed:   make([]uint64, len(p.Probes)),
+		options:  options,
 	}
-	if s.reader, err = ringbuf.NewReader(collection.Maps[bpf.ProbesMapRing]); err != nil {
-		return nil, errors.Join(&LoadError{err}, s.Close())
+	var err error
+	start := time.Now()
+	if s.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: options.Types}); err != nil {
+		return nil, &LoadError{Backend: s.refused(err), Err: err}
 	}
-	if err := s.openOwners(p, sockets); err != nil {
+	if s.reader, err = ringbuf.NewReader(s.collection.Maps[bpf.ProbesMapRing]); err != nil {
+		return nil, errors.Join(&LoadError{Err: err}, s.Close())
+	}
+	s.LoadTime = time.Since(start)
+	start = time.Now()
+	if err := s.openOwners(p, options.Sockets); err != nil && p.Scope.AsksOwner() {
 		return nil, errors.Join(err, s.Close())
+	} else if err != nil {
+		s.NoOwners = err
 	}
-	for i, probe := range p.Probes {
-		l, err := attach(probe, collection.Programs[prog.ProgramName(i)])
-		if err != nil {
-			return nil, errors.Join(&AttachError{probe, err}, s.Close())
+	// The program of a return first: it is waiting when the first call comes.
+	for _, returns := range []bool{true, false} {
+		for _, program := range s.programs {
+			if program.Return != returns {
+				continue
+			}
+			if err := s.attach(ctx, program); err != nil {
+				return nil, errors.Join(err, s.Close())
+			}
 		}
-		s.links = append(s.links, l)
 	}
+	s.AttachTime = time.Since(start)
 	return s, nil
 }
 
-func attach(probe plan.Probe, program *ebpf.Program) (link.Link, error) {
-	if probe.Kind == plan.Tracepoint {
+// refused finds the backend of the program that a load has failed at: the name
+// of the program is in the message.
+func (s *Session) refused(err error) string {
+	for _, program := range s.programs {
+		if strings.Contains(err.Error(), "program "+program.Name+":") {
+			return s.plan.Probes[program.Probes[0]].Backend
+		}
+	}
+	return ""
+}
+
+// attach attaches one program to all of its probes.
+func (s *Session) attach(ctx context.Context, program prog.Program) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	loaded := s.collection.Programs[program.Name]
+	first := s.plan.Probes[program.Probes[0]]
+	switch {
+	case first.Backend == plan.BackendKprobeMulti:
+		return s.attachMulti(ctx, program, program.Probes)
+	case first.Shared:
+		return s.attachShared(ctx, program)
+	}
+	l, err := attachOne(first, loaded)
+	if err != nil && first.Backend == plan.BackendKprobe {
+		return s.leaveOut(program.Probes[0], err)
+	}
+	if err != nil {
+		return &AttachError{first, err}
+	}
+	s.attached = append(s.attached, &attachment{closer: l, link: l, program: program.Name, probes: program.Probes})
+	return nil
+}
+
+func attachOne(probe plan.Probe, program *ebpf.Program) (link.Link, error) {
+	switch probe.Backend {
+	case plan.BackendRawTracepoint:
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: probe.Symbol, Program: program})
+	case plan.BackendFentry, plan.BackendTpBTF:
+		return link.AttachTracing(link.TracingOptions{Program: program})
 	}
 	return link.Kprobe(probe.Symbol, program, nil)
 }
@@ -117,19 +214,38 @@ func (s *Session) Reader() *ringbuf.Reader { return s.reader }
 // counts stand still.
 func (s *Session) Detach() error {
 	var errs []error
-	attached := false
-	for i, l := range s.links {
-		if l == nil {
-			continue
+	attached := s.attached
+	for i := range s.missed {
+		if len(attached) > 0 {
+			s.missed[i] = s.missedNow(i)
 		}
-		s.missed[i] = s.missedNow(i)
-		if err := l.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("detach probe %q: %w", s.probes[i].Text, err))
-		}
-		s.links[i] = nil
-		attached = true
 	}
-	if attached {
+	s.attached = nil
+	// To take a kprobe off, the kernel waits until no processor can be in it
+	// (synchronize_rcu of unregister_kprobes): many can wait at once.
+	var (
+		mu   sync.Mutex
+		done int
+		wg   sync.WaitGroup
+		free = make(chan struct{}, detachAtOnce)
+	)
+	for _, a := range attached {
+		free <- struct{}{}
+		wg.Go(func() {
+			err := a.closer.Close()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("detach probe %q: %w", s.plan.Probes[a.probes[0]].Text, err))
+			}
+			if done++; len(attached) > 1 {
+				s.options.progress("detaching", done, len(attached))
+			}
+			<-free
+		})
+	}
+	wg.Wait()
+	if len(attached) > 0 {
 		errs = append(errs, s.settle())
 	}
 	errs = append(errs, s.detachOwners())

@@ -48,20 +48,22 @@ func (s *sentinel) in(line []byte) bool {
 
 // meta is what must be known of a record when its text comes back.
 type meta struct {
-	probe int
-	note  string // for the end of its first line
+	prefix []byte // before each of its lines
+	suffix []byte // behind its first line
 }
 
 // metas is a queue: the goroutine that writes records puts in, the one that
 // reads tcpdump's output takes out. It holds no more records than fit into the
-// pipes to and from tcpdump.
+// pipes to and from tcpdump, and uses their memory again.
 type metas struct {
 	mu    sync.Mutex
 	ring  []meta
 	first int
 	n     int
+	taken meta // last
 }
 
+// put appends a copy of m.
 func (q *metas) put(m meta) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -71,21 +73,24 @@ func (q *metas) put(m meta) {
 		copy(bigger[k:], q.ring[:q.first])
 		q.ring, q.first = bigger, 0
 	}
-	q.ring[(q.first+q.n)%len(q.ring)] = m
+	slot := &q.ring[(q.first+q.n)%len(q.ring)]
+	slot.prefix = append(slot.prefix[:0], m.prefix...)
+	slot.suffix = append(slot.suffix[:0], m.suffix...)
 	q.n++
 }
 
-// take returns the oldest entry, and false if there is none.
+// take returns the oldest entry, which is valid until the next call, and false
+// if there is none.
 func (q *metas) take() (meta, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.n == 0 {
 		return meta{}, false
 	}
-	m := q.ring[q.first]
+	q.taken, q.ring[q.first] = q.ring[q.first], q.taken
 	q.first = (q.first + 1) % len(q.ring)
 	q.n--
-	return m, true
+	return q.taken, true
 }
 
 // joiner cuts tcpdump's output into one block of whole lines per record and

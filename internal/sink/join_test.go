@@ -36,15 +36,15 @@ func TestJoiner(t *testing.T) {
 			var got []string
 			var queue metas
 			for n := range tc.records {
-				queue.put(meta{probe: n})
+				queue.put(meta{prefix: []byte(strconv.Itoa(n))})
 			}
 			j := joiner{
 				mark: mark,
 				next: queue.take,
 				idle: func() error { return nil },
 				emit: func(m meta, block []byte) error {
-					if m.probe != len(got) {
-						t.Errorf("%s: block %d for record %d", tc.name, len(got), m.probe)
+					if string(m.prefix) != strconv.Itoa(len(got)) {
+						t.Errorf("%s: block %d for record %s", tc.name, len(got), m.prefix)
 					}
 					got = append(got, string(block))
 					return nil
@@ -96,12 +96,12 @@ func TestMetas(t *testing.T) {
 	in, out := 0, 0
 	for _, step := range []int{3, -2, 100, -50, 300, -351, 1, -1, 64, -64} {
 		for range max(step, 0) {
-			q.put(meta{probe: in})
+			q.put(meta{strconv.AppendInt(nil, int64(in), 10), []byte("suffix")[:in%7]})
 			in++
 		}
 		for range max(-step, 0) {
-			if m, ok := q.take(); !ok || m.probe != out {
-				t.Fatalf("took %d, %v; want %d", m.probe, ok, out)
+			if m, ok := q.take(); !ok || string(m.prefix) != strconv.Itoa(out) || string(m.suffix) != "suffix"[:out%7] {
+				t.Fatalf("took %s, %v; want %d", m.prefix, ok, out)
 			}
 			out++
 		}

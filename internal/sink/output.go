@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unicode/utf8"
 
 	"github.com/netcap-project/netcap/internal/event"
 	"golang.org/x/sys/unix"
@@ -150,32 +149,6 @@ func terminalError(name string) error {
 		text: "-w/--write-file " + name + ": packets are binary, and this is a terminal",
 		hint: "name a file, or pipe to a reader: netcap ... -w - | tcpdump -r -",
 	}
-}
-
-// prefixes returns for each name what stands before every line of that probe:
-// the name padded to the longest one and two blanks. With fewer than two
-// names it returns nil, as there is nothing to tell apart.
-func prefixes(names []string) []string {
-	if len(names) < 2 {
-		return nil
-	}
-	width := 0
-	for _, n := range names {
-		width = max(width, utf8.RuneCountInString(n))
-	}
-	out := make([]string, len(names))
-	for i, n := range names {
-		out[i] = n + strings.Repeat(" ", width-utf8.RuneCountInString(n)+2)
-	}
-	return out
-}
-
-// prefix returns the prefix of a probe, "" if there are none.
-func prefix(all []string, probe int) string {
-	if probe < 0 || probe >= len(all) {
-		return ""
-	}
-	return all[probe]
 }
 
 // note returns what --provenance puts behind a line: where the headers of a

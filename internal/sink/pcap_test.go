@@ -490,7 +490,7 @@ func TestWriteDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { s.Write(r) }); n != 0 {
 		t.Errorf("rotate: %v allocations per record", n)
 	}
-	text, err := NewText(io.Discard, []string{"ip_rcv@1", "icmp_rcv@1"}, false)
+	text, err := NewText(io.Discard, probes([]string{"ip_rcv@1", "icmp_rcv@1"}))
 	if err != nil {
 		t.Fatal(err)
 	}

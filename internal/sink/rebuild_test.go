@@ -107,7 +107,7 @@ func TestRebuildForwards(t *testing.T) {
 	if len(c.records) != 1 {
 		t.Errorf("%d packets after an error", len(c.records))
 	}
-	text, err := NewText(new(bytes.Buffer), nil, false)
+	text, err := NewText(new(bytes.Buffer), Shown{})
 	if err != nil {
 		t.Fatal(err)
 	}

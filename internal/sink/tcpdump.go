@@ -24,14 +24,10 @@ type TcpdumpConfig struct {
 	Path string
 	// Flags are its options as SplitFlags returns them; nil means -nn.
 	Flags []string
-	// Names are the names of the probes, by [event.Record.Probe]. With two or
-	// more, each line of output starts with the name of its probe.
-	Names []string
-	// Provenance puts at the end of the first line of each packet where its
-	// headers come from: [event.Provenance.String].
-	Provenance bool
-	// Stdout takes the output. With fewer than two names and no provenance
-	// tcpdump itself writes to it.
+	// Shown says what is shown beside the packets.
+	Shown Shown
+	// Stdout takes the output. If nothing is shown beside the packets, tcpdump
+	// itself writes to it.
 	Stdout *os.File
 	// Stderr gets tcpdump's messages, line by line.
 	Stderr io.Writer
@@ -56,7 +52,7 @@ const (
 // it, so it prints what it was given before it ends. It ends when its input
 // does, also if this process is killed.
 //
-// With several probes or with provenance, each record is followed by a frame
+// If something is shown beside the packets, each record is followed by a frame
 // that tells the end of its text, so that packet contents cannot confuse which
 // line belongs to which record (see joiner); packet numbers of -#/--number do
 // not count these.
@@ -75,11 +71,12 @@ type Tcpdump struct {
 	stdin *os.File
 	out   *pcapWriter
 
-	mark  sentinel // used if joins
-	joins bool
-	notes bool // provenance
-	queue metas
-	begun bool // the leading sentinels are written
+	joins  bool
+	mark   sentinel // this and the following are used if joins
+	margin *margin
+	meta   meta // of the record that is being written
+	queue  metas
+	begun  bool // the leading sentinels are written
 
 	ready  chan struct{} // closed when the child has read the file header
 	exited chan struct{} // closed when the child and its output have ended
@@ -116,12 +113,12 @@ func NewTcpdump(cfg TcpdumpConfig) (_ *Tcpdump, err error) {
 	t := &Tcpdump{
 		path:   path,
 		args:   append([]string{"-r", "-", "-l"}, flags...),
-		joins:  len(cfg.Names) > 1 || cfg.Provenance,
-		notes:  cfg.Provenance,
+		margin: newMargin(cfg.Shown),
 		ready:  make(chan struct{}),
 		exited: make(chan struct{}),
 		broken: make(chan struct{}),
 	}
+	t.joins = !t.margin.empty()
 
 	var opened []*os.File
 	defer func() {
@@ -177,7 +174,7 @@ func NewTcpdump(cfg TcpdumpConfig) (_ *Tcpdump, err error) {
 		childOut.Close()
 		t.mark = newSentinel()
 		output.Go(func() {
-			t.joinErr = t.join(fromChild, stdout, prefixes(cfg.Names), numbered(flags))
+			t.joinErr = t.join(fromChild, stdout, numbered(flags))
 			if t.joinErr != nil {
 				close(t.broken)
 			}
@@ -245,11 +242,9 @@ func (t *Tcpdump) Write(r *event.Record) error {
 			}
 		}
 	}
-	m := meta{probe: r.Probe}
-	if t.notes {
-		m.note = note(r)
-	}
-	t.queue.put(m)
+	t.meta.prefix = t.margin.appendPrefix(t.meta.prefix[:0], r)
+	t.meta.suffix = t.margin.appendSuffix(t.meta.suffix[:0], r)
+	t.queue.put(t.meta)
 	if err := t.out.record(r.Time, length, r.Data); err != nil {
 		return t.check(err)
 	}
@@ -390,9 +385,9 @@ func scanLine(data []byte, atEOF bool) (advance int, token []byte, err error) {
 	return advance, token, err
 }
 
-// join writes the child's text to stdout, with the probe before each line and
-// the note behind the first of each record.
-func (t *Tcpdump) join(from io.Reader, stdout io.Writer, names []string, numbered bool) error {
+// join writes the child's text to stdout, with what is shown before each line
+// and behind the first of each record.
+func (t *Tcpdump) join(from io.Reader, stdout io.Writer, numbered bool) error {
 	out := bufio.NewWriterSize(stdout, childBuffer)
 	number := uint32(0) // as tcpdump counts: 32 bits
 	j := joiner{
@@ -404,7 +399,7 @@ func (t *Tcpdump) join(from io.Reader, stdout io.Writer, names []string, numbere
 			if numbered {
 				block = renumber(block, number)
 			}
-			return stdoutError(writeBlock(out, prefix(names, m.probe), block, m.note))
+			return stdoutError(writeBlock(out, m.prefix, block, m.suffix))
 		},
 	}
 	return j.run(from)
@@ -419,12 +414,12 @@ func stdoutError(err error) error {
 
 // writeBlock writes a block of lines, each with the prefix, the first with the
 // suffix.
-func writeBlock(out *bufio.Writer, prefix string, block []byte, suffix string) error {
+func writeBlock(out *bufio.Writer, prefix, block, suffix []byte) error {
 	for len(block) > 0 {
 		line, rest, whole := bytes.Cut(block, []byte{'\n'})
-		out.WriteString(prefix)
+		out.Write(prefix)
 		out.Write(line)
-		out.WriteString(suffix)
+		out.Write(suffix)
 		if whole {
 			out.WriteByte('\n')
 		}
@@ -432,7 +427,7 @@ func writeBlock(out *bufio.Writer, prefix string, block []byte, suffix string) e
 		if _, err := out.Write(nil); err != nil {
 			return err
 		}
-		block, suffix = rest, ""
+		block, suffix = rest, nil
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -40,7 +41,7 @@ const helperEnv = "NETCAP_SINK_TEST_HELPER"
 // helper starts both kinds of tcpdump, says which, and waits to be killed.
 func helper() error {
 	for _, names := range [][]string{nil, {"a", "b"}} {
-		s, err := NewTcpdump(TcpdumpConfig{Names: names, Stdout: os.Stderr, Stderr: os.Stderr})
+		s, err := NewTcpdump(TcpdumpConfig{Shown: probes(names), Stdout: os.Stderr, Stderr: os.Stderr})
 		if err != nil {
 			return err
 		}
@@ -51,6 +52,24 @@ func helper() error {
 	}
 	_, err := io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+// probes shows the probes as it is done if nothing else is asked for.
+func probes(names []string) Shown {
+	return Shown{Names: names, Fields: DefaultFields(len(names))}
+}
+
+// prefixes returns what stands before each line of a probe then.
+func prefixes(names []string) []string {
+	width := 0
+	for _, name := range names {
+		width = max(width, utf8.RuneCountInString(name))
+	}
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = name + strings.Repeat(" ", width-utf8.RuneCountInString(name)+2)
+	}
+	return out
 }
 
 var twoNames = []string{"ip_rcv@1", "tracepoint:net:netif_receive_skb"}
@@ -81,7 +100,7 @@ func newTcpdump(tb testing.TB, stdout *os.File, names []string, flags string) (s
 		tb.Fatal(err)
 	}
 	stderr = new(bytes.Buffer)
-	s, err = NewTcpdump(TcpdumpConfig{Flags: args, Names: names, Stdout: stdout, Stderr: stderr})
+	s, err = NewTcpdump(TcpdumpConfig{Flags: args, Shown: probes(names), Stdout: stdout, Stderr: stderr})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -229,7 +248,9 @@ func TestTcpdumpProvenance(t *testing.T) {
 		want := noted(t, records, strings.Fields(flags)...)
 		for _, names := range [][]string{nil, {"ip_rcv@1"}} {
 			stdout, read := output(t)
-			s, err := NewTcpdump(TcpdumpConfig{Flags: strings.Fields(flags), Names: names, Provenance: true, Stdout: stdout})
+			shown := probes(names)
+			shown.Provenance = true
+			s, err := NewTcpdump(TcpdumpConfig{Flags: strings.Fields(flags), Shown: shown, Stdout: stdout})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -241,7 +262,9 @@ func TestTcpdumpProvenance(t *testing.T) {
 		}
 		// Behind the name of the probe, if there are several.
 		stdout, read := output(t)
-		s, err := NewTcpdump(TcpdumpConfig{Flags: strings.Fields(flags), Names: twoNames, Provenance: true, Stdout: stdout})
+		shown := probes(twoNames)
+		shown.Provenance = true
+		s, err := NewTcpdump(TcpdumpConfig{Flags: strings.Fields(flags), Shown: shown, Stdout: stdout})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +296,7 @@ func TestSentinelWithNames(t *testing.T) {
 	records[0].Len = len(records[0].Data)
 	stdout, read := output(t)
 	args := []string{"-e"}
-	s, err := NewTcpdump(TcpdumpConfig{Flags: args, Names: twoNames, Stdout: stdout})
+	s, err := NewTcpdump(TcpdumpConfig{Flags: args, Shown: probes(twoNames), Stdout: stdout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -547,7 +570,7 @@ func TestTcpdumpBadOption(t *testing.T) {
 	for _, names := range [][]string{nil, twoNames} {
 		stdout, _ := output(t)
 		var stderr bytes.Buffer
-		s, err := NewTcpdump(TcpdumpConfig{Flags: []string{"-T", "no such"}, Names: names, Stdout: stdout, Stderr: &stderr})
+		s, err := NewTcpdump(TcpdumpConfig{Flags: []string{"-T", "no such"}, Shown: probes(names), Stdout: stdout, Stderr: &stderr})
 		if err != nil {
 			t.Fatal(err)
 		}

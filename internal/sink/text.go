@@ -12,19 +12,16 @@ import (
 // needing tcpdump. It prints header fields only, as numbers and words of its
 // own: nothing in a packet reaches the terminal as it is.
 type Text struct {
-	out   *bufio.Writer
-	file  *os.File // our own number of the output, nil if it is not a file
-	names []string // prefixes
-	notes bool     // provenance
-	line  []byte
+	out    *bufio.Writer
+	file   *os.File // our own number of the output, nil if it is not a file
+	margin *margin
+	line   []byte
 }
 
-// NewText prepares lines to out. With two or more probe names, each line
-// starts with the name of its probe, padded to the longest one. With
-// provenance, each ends with where the headers come from. Times are those of
-// the local zone, with microseconds.
-func NewText(out io.Writer, names []string, provenance bool) (*Text, error) {
-	t := &Text{names: prefixes(names), notes: provenance}
+// NewText prepares lines to out, with what is shown beside the packets before
+// and behind them. Times are those of the local zone, with microseconds.
+func NewText(out io.Writer, shown Shown) (*Text, error) {
+	t := &Text{margin: newMargin(shown)}
 	if f, ok := out.(*os.File); ok {
 		own, err := dup(f)
 		if err != nil {
@@ -38,13 +35,10 @@ func NewText(out io.Writer, names []string, provenance bool) (*Text, error) {
 
 // Write implements [Sink].
 func (t *Text) Write(r *event.Record) error {
-	b := append(t.line[:0], prefix(t.names, r.Probe)...)
+	b := t.margin.appendPrefix(t.line[:0], r)
 	b = r.Time.Local().AppendFormat(b, "15:04:05.000000 ")
 	b = appendEthernet(b, r.Data, r.Len)
-	if t.notes {
-		b = append(b, note(r)...)
-	}
-	b = append(b, '\n')
+	b = append(t.margin.appendSuffix(b, r), '\n')
 	t.line = b
 	_, err := t.out.Write(b)
 	return stdoutError(err)

@@ -173,7 +173,7 @@ func samples(tb testing.TB) []sample {
 func textLine(tb testing.TB, r *event.Record) string {
 	tb.Helper()
 	var out bytes.Buffer
-	s, err := NewText(&out, nil, false)
+	s, err := NewText(&out, Shown{})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -281,7 +281,7 @@ func TestText(t *testing.T) {
 
 func TestTextNamesProbes(t *testing.T) {
 	var out bytes.Buffer
-	s, err := NewText(&out, []string{"ip_rcv@1", "é", "tracepoint:net:netif_receive_skb"}, false)
+	s, err := NewText(&out, probes([]string{"ip_rcv@1", "é", "tracepoint:net:netif_receive_skb"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func TestTextNamesProbes(t *testing.T) {
 
 func TestTextProvenance(t *testing.T) {
 	var out bytes.Buffer
-	s, err := NewText(&out, nil, true)
+	s, err := NewText(&out, Shown{Provenance: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ func TestTextReaderGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewText(w, nil, false)
+	s, err := NewText(w, Shown{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +356,7 @@ func FuzzText(f *testing.F) {
 }
 
 func BenchmarkText(b *testing.B) {
-	s, err := NewText(io.Discard, []string{"ip_rcv@1", "icmp_rcv@1"}, false)
+	s, err := NewText(io.Discard, probes([]string{"ip_rcv@1", "icmp_rcv@1"}))
 	if err != nil {
 		b.Fatal(err)
 	}
