@@ -112,6 +112,7 @@ func newKernel() *kernel {
 			{Name: "RX_HANDLER_CONSUMED", Value: 0}, {Name: "RX_HANDLER_PASS", Value: 3}}}}, param(pointer(skb()), "pskb")),
 		function("xdp_do_redirect", integer("int"), param(pointer(structure("net_device")), "dev"), param(pointer(structure("xdp_buff")), "xdp")),
 		function("sock_alloc_file", pointer(structure("file")), param(pointer(structure("socket")), "sock")),
+		function("inet_csk_complete_hashdance", pointer(structure("sock")), param(pointer(structure("sock")), "sk")),
 		function("inet_csk_reqsk_queue_add", pointer(structure("sock")), param(pointer(structure("sock")), "sk")),
 		function("inet_release", integer("int"), param(pointer(structure("socket")), "sock")),
 		function("icmpv6_rcv", integer("int"), param(skb(), "skb")),
