@@ -33,7 +33,8 @@ type ProbesCounts struct {
 	Cut                uint64
 	LostList           uint64
 	LostReturn         uint64
-	Unused             [14]uint64
+	FollowFull         uint64
+	Unused             [13]uint64
 }
 
 type ProbesDetails struct {
@@ -89,46 +90,57 @@ type ProbesEvent struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ProbesMapCalls                = "calls"
-	ProbesMapCounters             = "counters"
-	ProbesMapPlaces               = "places"
-	ProbesMapRing                 = "ring"
-	ProbesMapSlots                = "slots"
-	ProbesProgNetcapFentry        = "netcap_fentry"
-	ProbesProgNetcapFentryFrame   = "netcap_fentry_frame"
-	ProbesProgNetcapFentryList    = "netcap_fentry_list"
-	ProbesProgNetcapFexit         = "netcap_fexit"
-	ProbesProgNetcapKprobe        = "netcap_kprobe"
-	ProbesProgNetcapKprobeFrame   = "netcap_kprobe_frame"
-	ProbesProgNetcapKprobeList    = "netcap_kprobe_list"
-	ProbesProgNetcapKprobeMulti   = "netcap_kprobe_multi"
-	ProbesProgNetcapKprobeShared  = "netcap_kprobe_shared"
-	ProbesProgNetcapRawTracepoint = "netcap_raw_tracepoint"
-	ProbesProgNetcapTpBtf         = "netcap_tp_btf"
-	ProbesVarDataOffset           = "data_offset"
-	ProbesVarDropNoDevice         = "drop_no_device"
-	ProbesVarFilterReadsAddresses = "filter_reads_addresses"
-	ProbesVarHeaderBytes          = "header_bytes"
-	ProbesVarInnerMode            = "inner_mode"
-	ProbesVarPagesDirect          = "pages_direct"
-	ProbesVarPagesMap             = "pages_map"
-	ProbesVarPagesShift           = "pages_shift"
-	ProbesVarProbeArg             = "probe_arg"
-	ProbesVarProbeExtra           = "probe_extra"
-	ProbesVarProbeIndex           = "probe_index"
-	ProbesVarProbeIndirect        = "probe_indirect"
-	ProbesVarProbeReturns         = "probe_returns"
-	ProbesVarProbeSock            = "probe_sock"
-	ProbesVarProbeValue           = "probe_value"
-	ProbesVarScopeIfindex         = "scope_ifindex"
-	ProbesVarScopeNetns           = "scope_netns"
-	ProbesVarSnaplen              = "snaplen"
-	ProbesVarStripes              = "stripes"
-	ProbesVarSupplyHeaders        = "supply_headers"
-	ProbesVarTakeData             = "take_data"
-	ProbesVarVxlanPorts           = "vxlan_ports"
-	ProbesVarWakeupBytes          = "wakeup_bytes"
-	ProbesVarWithDetails          = "with_details"
+	ProbesMapCalls                 = "calls"
+	ProbesMapCounters              = "counters"
+	ProbesMapFollowed              = "followed"
+	ProbesMapHeads                 = "heads"
+	ProbesMapPlaces                = "places"
+	ProbesMapRing                  = "ring"
+	ProbesMapSlots                 = "slots"
+	ProbesProgNetcapFentry         = "netcap_fentry"
+	ProbesProgNetcapFentryFrame    = "netcap_fentry_frame"
+	ProbesProgNetcapFentryList     = "netcap_fentry_list"
+	ProbesProgNetcapFexit          = "netcap_fexit"
+	ProbesProgNetcapFollowData     = "netcap_follow_data"
+	ProbesProgNetcapFollowExpand   = "netcap_follow_expand"
+	ProbesProgNetcapFollowExpanded = "netcap_follow_expanded"
+	ProbesProgNetcapFollowFreed    = "netcap_follow_freed"
+	ProbesProgNetcapFollowList     = "netcap_follow_list"
+	ProbesProgNetcapFollowMade     = "netcap_follow_made"
+	ProbesProgNetcapFollowParts    = "netcap_follow_parts"
+	ProbesProgNetcapKprobe         = "netcap_kprobe"
+	ProbesProgNetcapKprobeFrame    = "netcap_kprobe_frame"
+	ProbesProgNetcapKprobeList     = "netcap_kprobe_list"
+	ProbesProgNetcapKprobeMulti    = "netcap_kprobe_multi"
+	ProbesProgNetcapKprobeShared   = "netcap_kprobe_shared"
+	ProbesProgNetcapRawTracepoint  = "netcap_raw_tracepoint"
+	ProbesProgNetcapTpBtf          = "netcap_tp_btf"
+	ProbesVarDataOffset            = "data_offset"
+	ProbesVarDropNoDevice          = "drop_no_device"
+	ProbesVarFilterReadsAddresses  = "filter_reads_addresses"
+	ProbesVarFollow                = "follow"
+	ProbesVarHeaderBytes           = "header_bytes"
+	ProbesVarInnerMode             = "inner_mode"
+	ProbesVarPagesDirect           = "pages_direct"
+	ProbesVarPagesMap              = "pages_map"
+	ProbesVarPagesShift            = "pages_shift"
+	ProbesVarProbeArg              = "probe_arg"
+	ProbesVarProbeExtra            = "probe_extra"
+	ProbesVarProbeIndex            = "probe_index"
+	ProbesVarProbeIndirect         = "probe_indirect"
+	ProbesVarProbeReturns          = "probe_returns"
+	ProbesVarProbeSock             = "probe_sock"
+	ProbesVarProbeValue            = "probe_value"
+	ProbesVarProbeWhy              = "probe_why"
+	ProbesVarScopeIfindex          = "scope_ifindex"
+	ProbesVarScopeNetns            = "scope_netns"
+	ProbesVarSnaplen               = "snaplen"
+	ProbesVarStripes               = "stripes"
+	ProbesVarSupplyHeaders         = "supply_headers"
+	ProbesVarTakeData              = "take_data"
+	ProbesVarVxlanPorts            = "vxlan_ports"
+	ProbesVarWakeupBytes           = "wakeup_bytes"
+	ProbesVarWithDetails           = "with_details"
 )
 
 // LoadProbes returns the embedded CollectionSpec for Probes.
@@ -173,17 +185,24 @@ type ProbesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesProgramSpecs struct {
-	NetcapFentry        *ebpf.ProgramSpec `ebpf:"netcap_fentry"`
-	NetcapFentryFrame   *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
-	NetcapFentryList    *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
-	NetcapFexit         *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
-	NetcapKprobe        *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
-	NetcapKprobeFrame   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
-	NetcapKprobeList    *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
-	NetcapKprobeMulti   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi"`
-	NetcapKprobeShared  *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared"`
-	NetcapRawTracepoint *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
-	NetcapTpBtf         *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
+	NetcapFentry         *ebpf.ProgramSpec `ebpf:"netcap_fentry"`
+	NetcapFentryFrame    *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList     *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
+	NetcapFexit          *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
+	NetcapFollowData     *ebpf.ProgramSpec `ebpf:"netcap_follow_data"`
+	NetcapFollowExpand   *ebpf.ProgramSpec `ebpf:"netcap_follow_expand"`
+	NetcapFollowExpanded *ebpf.ProgramSpec `ebpf:"netcap_follow_expanded"`
+	NetcapFollowFreed    *ebpf.ProgramSpec `ebpf:"netcap_follow_freed"`
+	NetcapFollowList     *ebpf.ProgramSpec `ebpf:"netcap_follow_list"`
+	NetcapFollowMade     *ebpf.ProgramSpec `ebpf:"netcap_follow_made"`
+	NetcapFollowParts    *ebpf.ProgramSpec `ebpf:"netcap_follow_parts"`
+	NetcapKprobe         *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame    *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList     *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti    *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeShared   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared"`
+	NetcapRawTracepoint  *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf          *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
 }
 
 // ProbesMapSpecs contains maps before they are loaded into the kernel.
@@ -192,6 +211,8 @@ type ProbesProgramSpecs struct {
 type ProbesMapSpecs struct {
 	Calls    *ebpf.MapSpec `ebpf:"calls"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
+	Followed *ebpf.MapSpec `ebpf:"followed"`
+	Heads    *ebpf.MapSpec `ebpf:"heads"`
 	Places   *ebpf.MapSpec `ebpf:"places"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Slots    *ebpf.MapSpec `ebpf:"slots"`
@@ -204,6 +225,7 @@ type ProbesVariableSpecs struct {
 	DataOffset           *ebpf.VariableSpec `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.VariableSpec `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
+	Follow               *ebpf.VariableSpec `ebpf:"follow"`
 	HeaderBytes          *ebpf.VariableSpec `ebpf:"header_bytes"`
 	InnerMode            *ebpf.VariableSpec `ebpf:"inner_mode"`
 	PagesDirect          *ebpf.VariableSpec `ebpf:"pages_direct"`
@@ -216,6 +238,7 @@ type ProbesVariableSpecs struct {
 	ProbeReturns         *ebpf.VariableSpec `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.VariableSpec `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.VariableSpec `ebpf:"probe_value"`
+	ProbeWhy             *ebpf.VariableSpec `ebpf:"probe_why"`
 	ScopeIfindex         *ebpf.VariableSpec `ebpf:"scope_ifindex"`
 	ScopeNetns           *ebpf.VariableSpec `ebpf:"scope_netns"`
 	Snaplen              *ebpf.VariableSpec `ebpf:"snaplen"`
@@ -249,6 +272,8 @@ func (o *ProbesObjects) Close() error {
 type ProbesMaps struct {
 	Calls    *ebpf.Map `ebpf:"calls"`
 	Counters *ebpf.Map `ebpf:"counters"`
+	Followed *ebpf.Map `ebpf:"followed"`
+	Heads    *ebpf.Map `ebpf:"heads"`
 	Places   *ebpf.Map `ebpf:"places"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Slots    *ebpf.Map `ebpf:"slots"`
@@ -258,6 +283,8 @@ func (m *ProbesMaps) Close() error {
 	return _ProbesClose(
 		m.Calls,
 		m.Counters,
+		m.Followed,
+		m.Heads,
 		m.Places,
 		m.Ring,
 		m.Slots,
@@ -271,6 +298,7 @@ type ProbesVariables struct {
 	DataOffset           *ebpf.Variable `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.Variable `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
+	Follow               *ebpf.Variable `ebpf:"follow"`
 	HeaderBytes          *ebpf.Variable `ebpf:"header_bytes"`
 	InnerMode            *ebpf.Variable `ebpf:"inner_mode"`
 	PagesDirect          *ebpf.Variable `ebpf:"pages_direct"`
@@ -283,6 +311,7 @@ type ProbesVariables struct {
 	ProbeReturns         *ebpf.Variable `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.Variable `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.Variable `ebpf:"probe_value"`
+	ProbeWhy             *ebpf.Variable `ebpf:"probe_why"`
 	ScopeIfindex         *ebpf.Variable `ebpf:"scope_ifindex"`
 	ScopeNetns           *ebpf.Variable `ebpf:"scope_netns"`
 	Snaplen              *ebpf.Variable `ebpf:"snaplen"`
@@ -298,17 +327,24 @@ type ProbesVariables struct {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesPrograms struct {
-	NetcapFentry        *ebpf.Program `ebpf:"netcap_fentry"`
-	NetcapFentryFrame   *ebpf.Program `ebpf:"netcap_fentry_frame"`
-	NetcapFentryList    *ebpf.Program `ebpf:"netcap_fentry_list"`
-	NetcapFexit         *ebpf.Program `ebpf:"netcap_fexit"`
-	NetcapKprobe        *ebpf.Program `ebpf:"netcap_kprobe"`
-	NetcapKprobeFrame   *ebpf.Program `ebpf:"netcap_kprobe_frame"`
-	NetcapKprobeList    *ebpf.Program `ebpf:"netcap_kprobe_list"`
-	NetcapKprobeMulti   *ebpf.Program `ebpf:"netcap_kprobe_multi"`
-	NetcapKprobeShared  *ebpf.Program `ebpf:"netcap_kprobe_shared"`
-	NetcapRawTracepoint *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
-	NetcapTpBtf         *ebpf.Program `ebpf:"netcap_tp_btf"`
+	NetcapFentry         *ebpf.Program `ebpf:"netcap_fentry"`
+	NetcapFentryFrame    *ebpf.Program `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList     *ebpf.Program `ebpf:"netcap_fentry_list"`
+	NetcapFexit          *ebpf.Program `ebpf:"netcap_fexit"`
+	NetcapFollowData     *ebpf.Program `ebpf:"netcap_follow_data"`
+	NetcapFollowExpand   *ebpf.Program `ebpf:"netcap_follow_expand"`
+	NetcapFollowExpanded *ebpf.Program `ebpf:"netcap_follow_expanded"`
+	NetcapFollowFreed    *ebpf.Program `ebpf:"netcap_follow_freed"`
+	NetcapFollowList     *ebpf.Program `ebpf:"netcap_follow_list"`
+	NetcapFollowMade     *ebpf.Program `ebpf:"netcap_follow_made"`
+	NetcapFollowParts    *ebpf.Program `ebpf:"netcap_follow_parts"`
+	NetcapKprobe         *ebpf.Program `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame    *ebpf.Program `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList     *ebpf.Program `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti    *ebpf.Program `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeShared   *ebpf.Program `ebpf:"netcap_kprobe_shared"`
+	NetcapRawTracepoint  *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf          *ebpf.Program `ebpf:"netcap_tp_btf"`
 }
 
 func (p *ProbesPrograms) Close() error {
@@ -317,6 +353,13 @@ func (p *ProbesPrograms) Close() error {
 		p.NetcapFentryFrame,
 		p.NetcapFentryList,
 		p.NetcapFexit,
+		p.NetcapFollowData,
+		p.NetcapFollowExpand,
+		p.NetcapFollowExpanded,
+		p.NetcapFollowFreed,
+		p.NetcapFollowList,
+		p.NetcapFollowMade,
+		p.NetcapFollowParts,
 		p.NetcapKprobe,
 		p.NetcapKprobeFrame,
 		p.NetcapKprobeList,

@@ -3,6 +3,7 @@
 #define NETCAP_CAPTURE_H
 
 #include "details.h"
+#include "follow.h"
 #include "supply.h"
 #include "tunnel.h"
 #include "walk.h"
@@ -66,7 +67,7 @@ static __always_inline __u32 normalise(struct slot *slot, const bool is_frame)
 	__u64 linear, head, need;
 	__u8 *to;
 
-	verdict = in_scope(hit);
+	verdict = follow && hit->trail ? COUNT(captured) : in_scope(hit);
 	if (verdict != COUNT(captured) && verdict != COUNT(no_device))
 		return verdict;
 	if (!is_frame && copy_skb(slot->skb, hit->skb))
@@ -271,13 +272,23 @@ static __always_inline bool matches(struct slot *slot)
 
 static __always_inline __u32 examine(struct slot *slot, const bool is_frame)
 {
-	__u32 verdict = normalise(slot, is_frame);
+	__u32 verdict;
 
+	if (follow)
+		netcap_recognize(slot->hit.slot);
+	verdict = normalise(slot, is_frame);
 	if (verdict != COUNT(captured))
 		return verdict;
-	if (!matches(slot))
-		return COUNT(rejected_filter);
-	return netcap_submit(slot->hit.slot);
+	if (!follow || !slot->hit.trail) {
+		if (!matches(slot))
+			return COUNT(rejected_filter);
+		if (follow)
+			begin_trail(slot);
+	}
+	verdict = netcap_submit(slot->hit.slot);
+	if (follow && (verdict == COUNT(captured) || verdict == COUNT(lost_ring)))
+		netcap_keep(slot->hit.slot);
+	return verdict;
 }
 
 /* What an attach shell finds in its context. */

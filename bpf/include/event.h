@@ -142,7 +142,8 @@ struct counts {
 	__u64 cut;		   /* of captured: bytes are missing (enum cut) */
 	__u64 lost_list;	   /* a list of more skbs than are looked at */
 	__u64 lost_return;	   /* of captured: the return of the call was lost */
-	__u64 unused[14];
+	__u64 follow_full;	   /* no hits: skbs that could not be followed for want of room */
+	__u64 unused[13];
 };
 
 /* A power of two, so that a mask proves an index to the verifier, and whole

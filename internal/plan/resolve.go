@@ -56,6 +56,11 @@ func Resolve(req Request, sys System) (*Plan, error) {
 	if err := p.chooseBackends(req.Backend); err != nil {
 		return nil, err
 	}
+	if req.Follow {
+		if err := p.resolveFollow(sys); err != nil {
+			return nil, err
+		}
+	}
 	p.resolvePages(sys)
 	return p, nil
 }

@@ -61,6 +61,9 @@ type Counts struct {
 	// LostReturn hits are those of Captured whose return was lost on its way to
 	// user space.
 	LostReturn uint64
+	// FollowFull skbs could not be followed, as too many were at the time. They
+	// are no hits, and are counted at the first probe.
+	FollowFull uint64
 	// NoDevice hits are those of Captured of which nobody knows the device,
 	// although the plan's scope names one.
 	NoDevice uint64
@@ -88,6 +91,7 @@ func (c *Counts) Add(other Counts) {
 	c.LostMissed += other.LostMissed
 	c.LostList += other.LostList
 	c.LostReturn += other.LostReturn
+	c.FollowFull += other.FollowFull
 	c.NoDevice += other.NoDevice
 	c.Cut += other.Cut
 }
@@ -136,6 +140,7 @@ func (s *Session) Counts() ([]Counts, error) {
 				LostOffset:         n.LostOffset,
 				LostList:           n.LostList,
 				LostReturn:         n.LostReturn,
+				FollowFull:         n.FollowFull,
 				NoDevice:           n.NoDevice,
 				Cut:                n.Cut,
 			})

@@ -38,7 +38,8 @@ type Session struct {
 	programs   []prog.Program
 	collection *ebpf.Collection
 	attached   []*attachment
-	missed     []uint64 // of each probe, when it was detached
+	hooks      []link.Link // of functions that are listened to
+	missed     []uint64    // of each probe, when it was detached
 	reader     *ringbuf.Reader
 	options    Options
 }
@@ -97,7 +98,7 @@ func (e *AttachError) Unwrap() error { return e.Err }
 // possible CPUs, and attaches every probe. The ring buffer is read from before
 // the first probe is attached, so that no hit comes too early.
 //
-// The error is a [*LoadError] or an [*AttachError], or that of ctx; nothing
+// The error is a [*LoadError], a [*FollowError] or an [*AttachError], or that of ctx; nothing
 // stays attached after one.
 func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int, options Options) (*Session, error) {
 	// Before v5.11 maps count against RLIMIT_MEMLOCK.
@@ -113,10 +114,16 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 	}
 	var err error
 	if s.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: options.Types}); err != nil {
+		if symbol := refusedHook(p, err); symbol != "" {
+			return nil, &FollowError{Symbol: symbol, Err: err}
+		}
 		return nil, &LoadError{Backend: s.refused(err), Err: err}
 	}
 	if s.reader, err = ringbuf.NewReader(s.collection.Maps[bpf.ProbesMapRing]); err != nil {
 		return nil, errors.Join(&LoadError{Err: err}, s.Close())
+	}
+	if err := s.attachHooks(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	// The program of a return first: it is waiting when the first call comes.
 	for _, returns := range []bool{true, false} {
@@ -201,6 +208,7 @@ func (s *Session) Detach() error {
 	if len(attached) > 0 {
 		errs = append(errs, s.settle())
 	}
+	errs = append(errs, s.detachHooks())
 	return errors.Join(errs...)
 }
 
