@@ -282,7 +282,7 @@ static __always_inline __u32 examine(struct slot *slot, const bool is_frame)
 	if (!follow || !slot->hit.trail) {
 		if (!matches(slot))
 			return COUNT(rejected_filter);
-		if (follow)
+		if (follow && !is_frame)
 			begin_trail(slot);
 	}
 	verdict = netcap_submit(slot->hit.slot);

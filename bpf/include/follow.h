@@ -9,9 +9,14 @@
  * An skb is known by its address as long as its head is the one that it had: an
  * address is used again as soon as its skb is freed. Whoever makes an skb from
  * another (a clone, a copy, segments) is listened to, and so is whoever frees one,
- * changes its head or gives it another packet. Neither map is of the kind that
- * forgets by itself: what finds no room is counted, and nothing that is followed
- * is lost for it.
+ * changes its head or gives it another packet (plan.followers). Neither map is of
+ * the kind that forgets by itself: what finds no room is counted, and nothing that
+ * is followed is lost for it.
+ *
+ * A program of a trampoline does not run if an interrupt finds it running on the
+ * CPU. So one of a freed skb may be missed; its head then tells that its address
+ * belongs to another, but for one that has both, and kfree_skbmem is the second
+ * chance.
  */
 #define FOLLOWED_MAX 16384
 
@@ -163,6 +168,8 @@ GLOBAL int netcap_keep(__u32 place)
 	if (!slot)
 		return 0;
 	hit = &slot->hit;
+	if (!hit->trail) /* a frame: there is no skb yet */
+		return 0;
 	skb = (__u64)hit->skb;
 	if (hit->fresh) {
 		if (!read_member(&head, hit->skb, head))

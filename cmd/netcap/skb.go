@@ -356,6 +356,10 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	if !o.quiet {
 		printLedger(io.err, p, loop, counts, o.verbose)
+		if n := s.HooksMissed(); n > 0 {
+			fmt.Fprintf(io.err, "%s not seen by --follow, as another one was looked at on the CPU: some lines may be missing\n",
+				plural(n, "skb"))
+		}
 	}
 	if err == nil && o.strict {
 		return strict(counts)

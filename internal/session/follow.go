@@ -52,8 +52,22 @@ func (s *Session) attachHooks(ctx context.Context) error {
 	return nil
 }
 
+// HooksMissed is how often the kernel did not tell of an skb that was made or
+// freed, because the same program was running on the CPU. It is known when the
+// hooks are detached; kernels before v5.12 do not count it.
+func (s *Session) HooksMissed() uint64 { return s.hooksMissed }
+
 func (s *Session) detachHooks() error {
 	var errs []error
+	if len(s.hooks) > 0 {
+		for _, h := range prog.HookPrograms(s.plan) {
+			if program := s.collection.Programs[h.Name]; program != nil {
+				if stats, err := program.Stats(); err == nil {
+					s.hooksMissed += stats.RecursionMisses
+				}
+			}
+		}
+	}
 	for _, l := range s.hooks {
 		if err := l.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("detach what packets are followed by: %w", err))

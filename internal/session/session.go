@@ -33,15 +33,16 @@ const settleMax = 500 * time.Millisecond
 
 // Session is a plan at work. It is made by [Open] and ends with [Session.Close].
 type Session struct {
-	plan       *plan.Plan
-	stripes    int
-	programs   []prog.Program
-	collection *ebpf.Collection
-	attached   []*attachment
-	hooks      []link.Link // of functions that are listened to
-	missed     []uint64    // of each probe, when it was detached
-	reader     *ringbuf.Reader
-	options    Options
+	plan        *plan.Plan
+	stripes     int
+	programs    []prog.Program
+	collection  *ebpf.Collection
+	attached    []*attachment
+	hooks       []link.Link // of functions that are listened to
+	hooksMissed uint64
+	missed      []uint64 // of each probe, when it was detached
+	reader      *ringbuf.Reader
+	options     Options
 }
 
 // attachment is one link, and the probes that hang on it.
