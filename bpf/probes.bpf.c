@@ -332,7 +332,14 @@ int netcap_follow_expanded(struct bpf_raw_tracepoint_args *ctx)
 SEC("fentry")
 int netcap_follow_data(struct bpf_raw_tracepoint_args *ctx)
 {
-	freed(number_of(ctx, probe_arg), true);
+	frees_data(number_of(ctx, probe_arg));
+	return 0;
+}
+
+SEC("fexit")
+int netcap_follow_data_freed(struct bpf_raw_tracepoint_args *ctx)
+{
+	freed_data(number_of(ctx, probe_arg));
 	return 0;
 }
 
@@ -340,6 +347,6 @@ int netcap_follow_data(struct bpf_raw_tracepoint_args *ctx)
 SEC("fentry")
 int netcap_follow_freed(struct bpf_raw_tracepoint_args *ctx)
 {
-	freed(number_of(ctx, probe_arg), false);
+	freed(number_of(ctx, probe_arg));
 	return 0;
 }

@@ -90,57 +90,58 @@ type ProbesEvent struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ProbesMapCalls                 = "calls"
-	ProbesMapCounters              = "counters"
-	ProbesMapFollowed              = "followed"
-	ProbesMapHeads                 = "heads"
-	ProbesMapPlaces                = "places"
-	ProbesMapRing                  = "ring"
-	ProbesMapSlots                 = "slots"
-	ProbesProgNetcapFentry         = "netcap_fentry"
-	ProbesProgNetcapFentryFrame    = "netcap_fentry_frame"
-	ProbesProgNetcapFentryList     = "netcap_fentry_list"
-	ProbesProgNetcapFexit          = "netcap_fexit"
-	ProbesProgNetcapFollowData     = "netcap_follow_data"
-	ProbesProgNetcapFollowExpand   = "netcap_follow_expand"
-	ProbesProgNetcapFollowExpanded = "netcap_follow_expanded"
-	ProbesProgNetcapFollowFreed    = "netcap_follow_freed"
-	ProbesProgNetcapFollowList     = "netcap_follow_list"
-	ProbesProgNetcapFollowMade     = "netcap_follow_made"
-	ProbesProgNetcapFollowParts    = "netcap_follow_parts"
-	ProbesProgNetcapKprobe         = "netcap_kprobe"
-	ProbesProgNetcapKprobeFrame    = "netcap_kprobe_frame"
-	ProbesProgNetcapKprobeList     = "netcap_kprobe_list"
-	ProbesProgNetcapKprobeMulti    = "netcap_kprobe_multi"
-	ProbesProgNetcapKprobeShared   = "netcap_kprobe_shared"
-	ProbesProgNetcapRawTracepoint  = "netcap_raw_tracepoint"
-	ProbesProgNetcapTpBtf          = "netcap_tp_btf"
-	ProbesVarDataOffset            = "data_offset"
-	ProbesVarDropNoDevice          = "drop_no_device"
-	ProbesVarFilterReadsAddresses  = "filter_reads_addresses"
-	ProbesVarFollow                = "follow"
-	ProbesVarHeaderBytes           = "header_bytes"
-	ProbesVarInnerMode             = "inner_mode"
-	ProbesVarPagesDirect           = "pages_direct"
-	ProbesVarPagesMap              = "pages_map"
-	ProbesVarPagesShift            = "pages_shift"
-	ProbesVarProbeArg              = "probe_arg"
-	ProbesVarProbeExtra            = "probe_extra"
-	ProbesVarProbeIndex            = "probe_index"
-	ProbesVarProbeIndirect         = "probe_indirect"
-	ProbesVarProbeReturns          = "probe_returns"
-	ProbesVarProbeSock             = "probe_sock"
-	ProbesVarProbeValue            = "probe_value"
-	ProbesVarProbeWhy              = "probe_why"
-	ProbesVarScopeIfindex          = "scope_ifindex"
-	ProbesVarScopeNetns            = "scope_netns"
-	ProbesVarSnaplen               = "snaplen"
-	ProbesVarStripes               = "stripes"
-	ProbesVarSupplyHeaders         = "supply_headers"
-	ProbesVarTakeData              = "take_data"
-	ProbesVarVxlanPorts            = "vxlan_ports"
-	ProbesVarWakeupBytes           = "wakeup_bytes"
-	ProbesVarWithDetails           = "with_details"
+	ProbesMapCalls                  = "calls"
+	ProbesMapCounters               = "counters"
+	ProbesMapFollowed               = "followed"
+	ProbesMapHeads                  = "heads"
+	ProbesMapPlaces                 = "places"
+	ProbesMapRing                   = "ring"
+	ProbesMapSlots                  = "slots"
+	ProbesProgNetcapFentry          = "netcap_fentry"
+	ProbesProgNetcapFentryFrame     = "netcap_fentry_frame"
+	ProbesProgNetcapFentryList      = "netcap_fentry_list"
+	ProbesProgNetcapFexit           = "netcap_fexit"
+	ProbesProgNetcapFollowData      = "netcap_follow_data"
+	ProbesProgNetcapFollowDataFreed = "netcap_follow_data_freed"
+	ProbesProgNetcapFollowExpand    = "netcap_follow_expand"
+	ProbesProgNetcapFollowExpanded  = "netcap_follow_expanded"
+	ProbesProgNetcapFollowFreed     = "netcap_follow_freed"
+	ProbesProgNetcapFollowList      = "netcap_follow_list"
+	ProbesProgNetcapFollowMade      = "netcap_follow_made"
+	ProbesProgNetcapFollowParts     = "netcap_follow_parts"
+	ProbesProgNetcapKprobe          = "netcap_kprobe"
+	ProbesProgNetcapKprobeFrame     = "netcap_kprobe_frame"
+	ProbesProgNetcapKprobeList      = "netcap_kprobe_list"
+	ProbesProgNetcapKprobeMulti     = "netcap_kprobe_multi"
+	ProbesProgNetcapKprobeShared    = "netcap_kprobe_shared"
+	ProbesProgNetcapRawTracepoint   = "netcap_raw_tracepoint"
+	ProbesProgNetcapTpBtf           = "netcap_tp_btf"
+	ProbesVarDataOffset             = "data_offset"
+	ProbesVarDropNoDevice           = "drop_no_device"
+	ProbesVarFilterReadsAddresses   = "filter_reads_addresses"
+	ProbesVarFollow                 = "follow"
+	ProbesVarHeaderBytes            = "header_bytes"
+	ProbesVarInnerMode              = "inner_mode"
+	ProbesVarPagesDirect            = "pages_direct"
+	ProbesVarPagesMap               = "pages_map"
+	ProbesVarPagesShift             = "pages_shift"
+	ProbesVarProbeArg               = "probe_arg"
+	ProbesVarProbeExtra             = "probe_extra"
+	ProbesVarProbeIndex             = "probe_index"
+	ProbesVarProbeIndirect          = "probe_indirect"
+	ProbesVarProbeReturns           = "probe_returns"
+	ProbesVarProbeSock              = "probe_sock"
+	ProbesVarProbeValue             = "probe_value"
+	ProbesVarProbeWhy               = "probe_why"
+	ProbesVarScopeIfindex           = "scope_ifindex"
+	ProbesVarScopeNetns             = "scope_netns"
+	ProbesVarSnaplen                = "snaplen"
+	ProbesVarStripes                = "stripes"
+	ProbesVarSupplyHeaders          = "supply_headers"
+	ProbesVarTakeData               = "take_data"
+	ProbesVarVxlanPorts             = "vxlan_ports"
+	ProbesVarWakeupBytes            = "wakeup_bytes"
+	ProbesVarWithDetails            = "with_details"
 )
 
 // LoadProbes returns the embedded CollectionSpec for Probes.
@@ -185,24 +186,25 @@ type ProbesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesProgramSpecs struct {
-	NetcapFentry         *ebpf.ProgramSpec `ebpf:"netcap_fentry"`
-	NetcapFentryFrame    *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
-	NetcapFentryList     *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
-	NetcapFexit          *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
-	NetcapFollowData     *ebpf.ProgramSpec `ebpf:"netcap_follow_data"`
-	NetcapFollowExpand   *ebpf.ProgramSpec `ebpf:"netcap_follow_expand"`
-	NetcapFollowExpanded *ebpf.ProgramSpec `ebpf:"netcap_follow_expanded"`
-	NetcapFollowFreed    *ebpf.ProgramSpec `ebpf:"netcap_follow_freed"`
-	NetcapFollowList     *ebpf.ProgramSpec `ebpf:"netcap_follow_list"`
-	NetcapFollowMade     *ebpf.ProgramSpec `ebpf:"netcap_follow_made"`
-	NetcapFollowParts    *ebpf.ProgramSpec `ebpf:"netcap_follow_parts"`
-	NetcapKprobe         *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
-	NetcapKprobeFrame    *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
-	NetcapKprobeList     *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
-	NetcapKprobeMulti    *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi"`
-	NetcapKprobeShared   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared"`
-	NetcapRawTracepoint  *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
-	NetcapTpBtf          *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
+	NetcapFentry          *ebpf.ProgramSpec `ebpf:"netcap_fentry"`
+	NetcapFentryFrame     *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList      *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
+	NetcapFexit           *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
+	NetcapFollowData      *ebpf.ProgramSpec `ebpf:"netcap_follow_data"`
+	NetcapFollowDataFreed *ebpf.ProgramSpec `ebpf:"netcap_follow_data_freed"`
+	NetcapFollowExpand    *ebpf.ProgramSpec `ebpf:"netcap_follow_expand"`
+	NetcapFollowExpanded  *ebpf.ProgramSpec `ebpf:"netcap_follow_expanded"`
+	NetcapFollowFreed     *ebpf.ProgramSpec `ebpf:"netcap_follow_freed"`
+	NetcapFollowList      *ebpf.ProgramSpec `ebpf:"netcap_follow_list"`
+	NetcapFollowMade      *ebpf.ProgramSpec `ebpf:"netcap_follow_made"`
+	NetcapFollowParts     *ebpf.ProgramSpec `ebpf:"netcap_follow_parts"`
+	NetcapKprobe          *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame     *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList      *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti     *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeShared    *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared"`
+	NetcapRawTracepoint   *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf           *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
 }
 
 // ProbesMapSpecs contains maps before they are loaded into the kernel.
@@ -327,24 +329,25 @@ type ProbesVariables struct {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesPrograms struct {
-	NetcapFentry         *ebpf.Program `ebpf:"netcap_fentry"`
-	NetcapFentryFrame    *ebpf.Program `ebpf:"netcap_fentry_frame"`
-	NetcapFentryList     *ebpf.Program `ebpf:"netcap_fentry_list"`
-	NetcapFexit          *ebpf.Program `ebpf:"netcap_fexit"`
-	NetcapFollowData     *ebpf.Program `ebpf:"netcap_follow_data"`
-	NetcapFollowExpand   *ebpf.Program `ebpf:"netcap_follow_expand"`
-	NetcapFollowExpanded *ebpf.Program `ebpf:"netcap_follow_expanded"`
-	NetcapFollowFreed    *ebpf.Program `ebpf:"netcap_follow_freed"`
-	NetcapFollowList     *ebpf.Program `ebpf:"netcap_follow_list"`
-	NetcapFollowMade     *ebpf.Program `ebpf:"netcap_follow_made"`
-	NetcapFollowParts    *ebpf.Program `ebpf:"netcap_follow_parts"`
-	NetcapKprobe         *ebpf.Program `ebpf:"netcap_kprobe"`
-	NetcapKprobeFrame    *ebpf.Program `ebpf:"netcap_kprobe_frame"`
-	NetcapKprobeList     *ebpf.Program `ebpf:"netcap_kprobe_list"`
-	NetcapKprobeMulti    *ebpf.Program `ebpf:"netcap_kprobe_multi"`
-	NetcapKprobeShared   *ebpf.Program `ebpf:"netcap_kprobe_shared"`
-	NetcapRawTracepoint  *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
-	NetcapTpBtf          *ebpf.Program `ebpf:"netcap_tp_btf"`
+	NetcapFentry          *ebpf.Program `ebpf:"netcap_fentry"`
+	NetcapFentryFrame     *ebpf.Program `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList      *ebpf.Program `ebpf:"netcap_fentry_list"`
+	NetcapFexit           *ebpf.Program `ebpf:"netcap_fexit"`
+	NetcapFollowData      *ebpf.Program `ebpf:"netcap_follow_data"`
+	NetcapFollowDataFreed *ebpf.Program `ebpf:"netcap_follow_data_freed"`
+	NetcapFollowExpand    *ebpf.Program `ebpf:"netcap_follow_expand"`
+	NetcapFollowExpanded  *ebpf.Program `ebpf:"netcap_follow_expanded"`
+	NetcapFollowFreed     *ebpf.Program `ebpf:"netcap_follow_freed"`
+	NetcapFollowList      *ebpf.Program `ebpf:"netcap_follow_list"`
+	NetcapFollowMade      *ebpf.Program `ebpf:"netcap_follow_made"`
+	NetcapFollowParts     *ebpf.Program `ebpf:"netcap_follow_parts"`
+	NetcapKprobe          *ebpf.Program `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame     *ebpf.Program `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList      *ebpf.Program `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti     *ebpf.Program `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeShared    *ebpf.Program `ebpf:"netcap_kprobe_shared"`
+	NetcapRawTracepoint   *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf           *ebpf.Program `ebpf:"netcap_tp_btf"`
 }
 
 func (p *ProbesPrograms) Close() error {
@@ -354,6 +357,7 @@ func (p *ProbesPrograms) Close() error {
 		p.NetcapFentryList,
 		p.NetcapFexit,
 		p.NetcapFollowData,
+		p.NetcapFollowDataFreed,
 		p.NetcapFollowExpand,
 		p.NetcapFollowExpanded,
 		p.NetcapFollowFreed,

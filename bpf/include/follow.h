@@ -26,7 +26,8 @@ struct followed {
 	__u32 trail;
 	__u8 why;	/* what it is to be shown as the next time */
 	__u8 expanding; /* it is getting another head */
-	__u8 unused[2];
+	__u8 ending;	/* its data is being freed */
+	__u8 unused;
 };
 
 struct {
@@ -90,7 +91,7 @@ static __always_inline struct followed *owner_of(__u64 head, __u64 *skb)
 		return 0;
 	*skb = *owner;
 	known = bpf_map_lookup_elem(&followed, skb);
-	return known && known->head == head ? known : 0;
+	return known && known->head == head && !known->ending ? known : 0;
 }
 
 static __always_inline struct followed *known_as(__u64 skb, __u64 head)
@@ -269,12 +270,34 @@ static __always_inline void expanded(__u64 address)
 		count_full();
 }
 
-/* skb: it is freed, or gets another packet. data_only: its data is. */
-static __always_inline void freed(__u64 skb, bool data_only)
+/* The data of an skb is about to be freed: its head may be that of another at any
+ * moment from now on.
+ */
+static __always_inline void frees_data(__u64 skb)
 {
 	struct followed *known = bpf_map_lookup_elem(&followed, &skb);
 
-	if (known && !(data_only && known->expanding))
+	if (!known || known->expanding)
+		return;
+	known->ending = 1;
+	forget_head(skb, known->head);
+}
+
+/* The data of an skb has been freed. */
+static __always_inline void freed_data(__u64 skb)
+{
+	struct followed *known = bpf_map_lookup_elem(&followed, &skb);
+
+	if (known && !known->expanding)
+		forget(skb, known);
+}
+
+/* An skb is freed, or gets another packet. */
+static __always_inline void freed(__u64 skb)
+{
+	struct followed *known = bpf_map_lookup_elem(&followed, &skb);
+
+	if (known)
 		forget(skb, known);
 }
 

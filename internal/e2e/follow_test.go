@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // followedLine is a line of a packet that is followed.
@@ -253,7 +254,7 @@ func TestFollowSegments(t *testing.T) {
 	const probes = "ip_output@3,__dev_queue_xmit@1,tp:net:net_dev_start_xmit,ip_rcv@1,udp_rcv@1,icmp_rcv@1"
 	all := startAll(t, follow(nil, probes, "udp dst port 9001"),
 		follow(nil, probes, "src host 10.227.0.1 and icmp[icmptype] = icmp-echo"),
-		follow(nil, "ip_output@3,tp:net:net_dev_start_xmit,tcp_v4_rcv@1", "tcp dst port 9002 and greater 3000"))
+		follow(nil, "ip_output@3,tp:net:net_dev_start_xmit,tcp_v4_rcv@1", "tcp dst port 9002 and greater 2000"))
 	p.left.whileOthers(t, "10.227.0.2", right4, func() {
 		p.cutDatagrams(t, over4, 9001)
 		p.left.ping(t, 3, right4, "-I", left4, "-s", "4000")
@@ -280,5 +281,44 @@ func TestFollowSegments(t *testing.T) {
 	}
 	if segments < 10 || received < segments {
 		t.Errorf("TCP: %d segments sent, %d received", segments, received)
+	}
+}
+
+// TestFollowFull follows more packets than there is room for: they wait in the
+// queue of a socket that nobody reads.
+func TestFollowFull(t *testing.T) {
+	p := newPair(t)
+	l := p.openUDP(t, "udp4", left4, right4, 9000)
+	raw, err := l.to.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var result error
+	if err := raw.Control(func(fd uintptr) {
+		result = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 256<<20)
+	}); err != nil || result != nil {
+		t.Fatal(err, result)
+	}
+	n := start(t, nil, "skb", "--follow", "-f", "udp_rcv@1", "-e", "udp dst port 9000", "--buffer-size", "32M", "-w", "/dev/null")
+	const packets, room = 17000, 16384
+	before := p.right.counter(t, "Udp", "InDatagrams")
+	if err := l.flood(packets, []byte("netcap")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the flood has arrived", func() bool { return p.right.arrived(t) >= packets })
+	data := make([]byte, 100)
+	for range packets {
+		if _, err := l.to.Read(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := p.right.counter(t, "Udp", "InDatagrams") - before; got != packets {
+		t.Fatalf("%d datagrams were received", got)
+	}
+	nothingFollowed(t)
+	o := n.interrupt()
+	want := fmt.Sprintf("%d skbs could not be followed: there was no room, as at most %d are followed at a time\n", packets-room, room)
+	if o.written != packets || !strings.Contains(o.err, want) {
+		t.Errorf("%d packets captured of %d:\n%s", o.written, packets, o.err)
 	}
 }

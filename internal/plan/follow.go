@@ -68,8 +68,8 @@ type follower struct {
 	lost   string // what is not followed without it, "" if another one sees it too
 }
 
-// followers returns the functions of 5.10 to 7.x. On the left is what makes
-// skbs, or changes them; on the right what ends them. Every skb that is freed
+// followers returns the functions of 5.10 to 7.x. First comes what makes
+// skbs, or changes them, then what ends them. Every skb that is freed
 // passes skb_release_data unless its head has gone to another (GRO, TCP), and
 // kfree_skbmem unless it is kept for the next one (napi_consume_skb).
 func followers() []follower {
@@ -88,6 +88,7 @@ func followers() []follower {
 
 		{"skb_release_data", FreesData, 0, 0, ""},
 		{"kfree_skbmem", Frees, 0, 0, ""},
+		{"napi_skb_cache_put", Frees, 0, 0, ""},
 		{"kfree_skb_partial", Frees, 0, 0, ""},
 		{"napi_skb_free_stolen_head", Frees, 0, 0, ""},
 		{"napi_reuse_skb", Frees, 0, 0, ""},

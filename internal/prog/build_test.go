@@ -125,8 +125,8 @@ func TestHookPrograms(t *testing.T) {
 	for _, h := range HookPrograms(p) {
 		names = append(names, h.Name)
 	}
-	want := []string{"follow_pskb_expand_head", "follow_pskb_expand_head_return", "follow_skb_release_data", "follow_kfree_skbmem",
-		"follow_skb_clone", "follow___skb_gso_segment", "follow_ip_do_fragment"}
+	want := []string{"follow_pskb_expand_head", "follow_pskb_expand_head_return", "follow_skb_release_data", "follow_skb_release_data_return",
+		"follow_kfree_skbmem", "follow_skb_clone", "follow___skb_gso_segment", "follow_ip_do_fragment"}
 	if !slices.Equal(names, want) {
 		t.Errorf("programs %q", names)
 	}

@@ -40,6 +40,7 @@ func HookPrograms(p *plan.Plan) []HookProgram {
 			add(&ends, "_return", bpf.ProbesProgNetcapFollowExpanded)
 		case plan.FreesData:
 			add(&ends, "", bpf.ProbesProgNetcapFollowData)
+			add(&ends, "_return", bpf.ProbesProgNetcapFollowDataFreed)
 		case plan.Frees:
 			add(&ends, "", bpf.ProbesProgNetcapFollowFreed)
 		}
