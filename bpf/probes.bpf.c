@@ -196,6 +196,22 @@ int netcap_kprobe_multi(struct pt_regs *ctx)
 	return capture(&target);
 }
 
+SEC("kprobe.multi")
+int netcap_kprobe_multi_list(struct pt_regs *ctx)
+{
+	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
+
+	return capture_list(&target);
+}
+
+SEC("kprobe.multi")
+int netcap_kprobe_multi_frame(struct pt_regs *ctx)
+{
+	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
+
+	return capture_frame(&target);
+}
+
 /* The cookies of probes by the address of their function, where the kernel has
  * no place for a cookie.
  */
@@ -209,12 +225,10 @@ struct {
 /* The instruction pointer is behind the breakpoint, or behind the call of the
  * function tracer, or at the function; an endbr or bti may come first.
  */
-SEC("kprobe")
-int netcap_kprobe_shared(struct pt_regs *ctx)
+static __always_inline __u64 *cookie_of(struct pt_regs *ctx)
 {
 	static const __u8 behind[] = { 1, 5, 9, 0, 4, 8 };
 	__u64 ip = instruction_of(ctx);
-	struct target target;
 	__u64 *cookie = 0;
 
 #pragma unroll
@@ -224,10 +238,43 @@ int netcap_kprobe_shared(struct pt_regs *ctx)
 		if (!cookie)
 			cookie = bpf_map_lookup_elem(&places, &address);
 	}
+	return cookie;
+}
+
+SEC("kprobe")
+int netcap_kprobe_shared(struct pt_regs *ctx)
+{
+	__u64 *cookie = cookie_of(ctx);
+	struct target target;
+
 	if (!cookie)
 		return 0;
 	target = shared_target(ctx, *cookie);
 	return capture(&target);
+}
+
+SEC("kprobe")
+int netcap_kprobe_shared_list(struct pt_regs *ctx)
+{
+	__u64 *cookie = cookie_of(ctx);
+	struct target target;
+
+	if (!cookie)
+		return 0;
+	target = shared_target(ctx, *cookie);
+	return capture_list(&target);
+}
+
+SEC("kprobe")
+int netcap_kprobe_shared_frame(struct pt_regs *ctx)
+{
+	__u64 *cookie = cookie_of(ctx);
+	struct target target;
+
+	if (!cookie)
+		return 0;
+	target = shared_target(ctx, *cookie);
+	return capture_frame(&target);
 }
 
 SEC("fentry")

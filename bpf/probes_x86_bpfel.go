@@ -90,58 +90,62 @@ type ProbesEvent struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ProbesMapCalls                  = "calls"
-	ProbesMapCounters               = "counters"
-	ProbesMapFollowed               = "followed"
-	ProbesMapHeads                  = "heads"
-	ProbesMapPlaces                 = "places"
-	ProbesMapRing                   = "ring"
-	ProbesMapSlots                  = "slots"
-	ProbesProgNetcapFentry          = "netcap_fentry"
-	ProbesProgNetcapFentryFrame     = "netcap_fentry_frame"
-	ProbesProgNetcapFentryList      = "netcap_fentry_list"
-	ProbesProgNetcapFexit           = "netcap_fexit"
-	ProbesProgNetcapFollowData      = "netcap_follow_data"
-	ProbesProgNetcapFollowDataFreed = "netcap_follow_data_freed"
-	ProbesProgNetcapFollowExpand    = "netcap_follow_expand"
-	ProbesProgNetcapFollowExpanded  = "netcap_follow_expanded"
-	ProbesProgNetcapFollowFreed     = "netcap_follow_freed"
-	ProbesProgNetcapFollowList      = "netcap_follow_list"
-	ProbesProgNetcapFollowMade      = "netcap_follow_made"
-	ProbesProgNetcapFollowParts     = "netcap_follow_parts"
-	ProbesProgNetcapKprobe          = "netcap_kprobe"
-	ProbesProgNetcapKprobeFrame     = "netcap_kprobe_frame"
-	ProbesProgNetcapKprobeList      = "netcap_kprobe_list"
-	ProbesProgNetcapKprobeMulti     = "netcap_kprobe_multi"
-	ProbesProgNetcapKprobeShared    = "netcap_kprobe_shared"
-	ProbesProgNetcapRawTracepoint   = "netcap_raw_tracepoint"
-	ProbesProgNetcapTpBtf           = "netcap_tp_btf"
-	ProbesVarDataOffset             = "data_offset"
-	ProbesVarDropNoDevice           = "drop_no_device"
-	ProbesVarFilterReadsAddresses   = "filter_reads_addresses"
-	ProbesVarFollow                 = "follow"
-	ProbesVarHeaderBytes            = "header_bytes"
-	ProbesVarInnerMode              = "inner_mode"
-	ProbesVarPagesDirect            = "pages_direct"
-	ProbesVarPagesMap               = "pages_map"
-	ProbesVarPagesShift             = "pages_shift"
-	ProbesVarProbeArg               = "probe_arg"
-	ProbesVarProbeExtra             = "probe_extra"
-	ProbesVarProbeIndex             = "probe_index"
-	ProbesVarProbeIndirect          = "probe_indirect"
-	ProbesVarProbeReturns           = "probe_returns"
-	ProbesVarProbeSock              = "probe_sock"
-	ProbesVarProbeValue             = "probe_value"
-	ProbesVarProbeWhy               = "probe_why"
-	ProbesVarScopeIfindex           = "scope_ifindex"
-	ProbesVarScopeNetns             = "scope_netns"
-	ProbesVarSnaplen                = "snaplen"
-	ProbesVarStripes                = "stripes"
-	ProbesVarSupplyHeaders          = "supply_headers"
-	ProbesVarTakeData               = "take_data"
-	ProbesVarVxlanPorts             = "vxlan_ports"
-	ProbesVarWakeupBytes            = "wakeup_bytes"
-	ProbesVarWithDetails            = "with_details"
+	ProbesMapCalls                    = "calls"
+	ProbesMapCounters                 = "counters"
+	ProbesMapFollowed                 = "followed"
+	ProbesMapHeads                    = "heads"
+	ProbesMapPlaces                   = "places"
+	ProbesMapRing                     = "ring"
+	ProbesMapSlots                    = "slots"
+	ProbesProgNetcapFentry            = "netcap_fentry"
+	ProbesProgNetcapFentryFrame       = "netcap_fentry_frame"
+	ProbesProgNetcapFentryList        = "netcap_fentry_list"
+	ProbesProgNetcapFexit             = "netcap_fexit"
+	ProbesProgNetcapFollowData        = "netcap_follow_data"
+	ProbesProgNetcapFollowDataFreed   = "netcap_follow_data_freed"
+	ProbesProgNetcapFollowExpand      = "netcap_follow_expand"
+	ProbesProgNetcapFollowExpanded    = "netcap_follow_expanded"
+	ProbesProgNetcapFollowFreed       = "netcap_follow_freed"
+	ProbesProgNetcapFollowList        = "netcap_follow_list"
+	ProbesProgNetcapFollowMade        = "netcap_follow_made"
+	ProbesProgNetcapFollowParts       = "netcap_follow_parts"
+	ProbesProgNetcapKprobe            = "netcap_kprobe"
+	ProbesProgNetcapKprobeFrame       = "netcap_kprobe_frame"
+	ProbesProgNetcapKprobeList        = "netcap_kprobe_list"
+	ProbesProgNetcapKprobeMulti       = "netcap_kprobe_multi"
+	ProbesProgNetcapKprobeMultiFrame  = "netcap_kprobe_multi_frame"
+	ProbesProgNetcapKprobeMultiList   = "netcap_kprobe_multi_list"
+	ProbesProgNetcapKprobeShared      = "netcap_kprobe_shared"
+	ProbesProgNetcapKprobeSharedFrame = "netcap_kprobe_shared_frame"
+	ProbesProgNetcapKprobeSharedList  = "netcap_kprobe_shared_list"
+	ProbesProgNetcapRawTracepoint     = "netcap_raw_tracepoint"
+	ProbesProgNetcapTpBtf             = "netcap_tp_btf"
+	ProbesVarDataOffset               = "data_offset"
+	ProbesVarDropNoDevice             = "drop_no_device"
+	ProbesVarFilterReadsAddresses     = "filter_reads_addresses"
+	ProbesVarFollow                   = "follow"
+	ProbesVarHeaderBytes              = "header_bytes"
+	ProbesVarInnerMode                = "inner_mode"
+	ProbesVarPagesDirect              = "pages_direct"
+	ProbesVarPagesMap                 = "pages_map"
+	ProbesVarPagesShift               = "pages_shift"
+	ProbesVarProbeArg                 = "probe_arg"
+	ProbesVarProbeExtra               = "probe_extra"
+	ProbesVarProbeIndex               = "probe_index"
+	ProbesVarProbeIndirect            = "probe_indirect"
+	ProbesVarProbeReturns             = "probe_returns"
+	ProbesVarProbeSock                = "probe_sock"
+	ProbesVarProbeValue               = "probe_value"
+	ProbesVarProbeWhy                 = "probe_why"
+	ProbesVarScopeIfindex             = "scope_ifindex"
+	ProbesVarScopeNetns               = "scope_netns"
+	ProbesVarSnaplen                  = "snaplen"
+	ProbesVarStripes                  = "stripes"
+	ProbesVarSupplyHeaders            = "supply_headers"
+	ProbesVarTakeData                 = "take_data"
+	ProbesVarVxlanPorts               = "vxlan_ports"
+	ProbesVarWakeupBytes              = "wakeup_bytes"
+	ProbesVarWithDetails              = "with_details"
 )
 
 // LoadProbes returns the embedded CollectionSpec for Probes.
@@ -186,25 +190,29 @@ type ProbesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesProgramSpecs struct {
-	NetcapFentry          *ebpf.ProgramSpec `ebpf:"netcap_fentry"`
-	NetcapFentryFrame     *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
-	NetcapFentryList      *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
-	NetcapFexit           *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
-	NetcapFollowData      *ebpf.ProgramSpec `ebpf:"netcap_follow_data"`
-	NetcapFollowDataFreed *ebpf.ProgramSpec `ebpf:"netcap_follow_data_freed"`
-	NetcapFollowExpand    *ebpf.ProgramSpec `ebpf:"netcap_follow_expand"`
-	NetcapFollowExpanded  *ebpf.ProgramSpec `ebpf:"netcap_follow_expanded"`
-	NetcapFollowFreed     *ebpf.ProgramSpec `ebpf:"netcap_follow_freed"`
-	NetcapFollowList      *ebpf.ProgramSpec `ebpf:"netcap_follow_list"`
-	NetcapFollowMade      *ebpf.ProgramSpec `ebpf:"netcap_follow_made"`
-	NetcapFollowParts     *ebpf.ProgramSpec `ebpf:"netcap_follow_parts"`
-	NetcapKprobe          *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
-	NetcapKprobeFrame     *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
-	NetcapKprobeList      *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
-	NetcapKprobeMulti     *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi"`
-	NetcapKprobeShared    *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared"`
-	NetcapRawTracepoint   *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
-	NetcapTpBtf           *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
+	NetcapFentry            *ebpf.ProgramSpec `ebpf:"netcap_fentry"`
+	NetcapFentryFrame       *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList        *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
+	NetcapFexit             *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
+	NetcapFollowData        *ebpf.ProgramSpec `ebpf:"netcap_follow_data"`
+	NetcapFollowDataFreed   *ebpf.ProgramSpec `ebpf:"netcap_follow_data_freed"`
+	NetcapFollowExpand      *ebpf.ProgramSpec `ebpf:"netcap_follow_expand"`
+	NetcapFollowExpanded    *ebpf.ProgramSpec `ebpf:"netcap_follow_expanded"`
+	NetcapFollowFreed       *ebpf.ProgramSpec `ebpf:"netcap_follow_freed"`
+	NetcapFollowList        *ebpf.ProgramSpec `ebpf:"netcap_follow_list"`
+	NetcapFollowMade        *ebpf.ProgramSpec `ebpf:"netcap_follow_made"`
+	NetcapFollowParts       *ebpf.ProgramSpec `ebpf:"netcap_follow_parts"`
+	NetcapKprobe            *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame       *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList        *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti       *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeMultiFrame  *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi_frame"`
+	NetcapKprobeMultiList   *ebpf.ProgramSpec `ebpf:"netcap_kprobe_multi_list"`
+	NetcapKprobeShared      *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared"`
+	NetcapKprobeSharedFrame *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared_frame"`
+	NetcapKprobeSharedList  *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared_list"`
+	NetcapRawTracepoint     *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf             *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
 }
 
 // ProbesMapSpecs contains maps before they are loaded into the kernel.
@@ -329,25 +337,29 @@ type ProbesVariables struct {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesPrograms struct {
-	NetcapFentry          *ebpf.Program `ebpf:"netcap_fentry"`
-	NetcapFentryFrame     *ebpf.Program `ebpf:"netcap_fentry_frame"`
-	NetcapFentryList      *ebpf.Program `ebpf:"netcap_fentry_list"`
-	NetcapFexit           *ebpf.Program `ebpf:"netcap_fexit"`
-	NetcapFollowData      *ebpf.Program `ebpf:"netcap_follow_data"`
-	NetcapFollowDataFreed *ebpf.Program `ebpf:"netcap_follow_data_freed"`
-	NetcapFollowExpand    *ebpf.Program `ebpf:"netcap_follow_expand"`
-	NetcapFollowExpanded  *ebpf.Program `ebpf:"netcap_follow_expanded"`
-	NetcapFollowFreed     *ebpf.Program `ebpf:"netcap_follow_freed"`
-	NetcapFollowList      *ebpf.Program `ebpf:"netcap_follow_list"`
-	NetcapFollowMade      *ebpf.Program `ebpf:"netcap_follow_made"`
-	NetcapFollowParts     *ebpf.Program `ebpf:"netcap_follow_parts"`
-	NetcapKprobe          *ebpf.Program `ebpf:"netcap_kprobe"`
-	NetcapKprobeFrame     *ebpf.Program `ebpf:"netcap_kprobe_frame"`
-	NetcapKprobeList      *ebpf.Program `ebpf:"netcap_kprobe_list"`
-	NetcapKprobeMulti     *ebpf.Program `ebpf:"netcap_kprobe_multi"`
-	NetcapKprobeShared    *ebpf.Program `ebpf:"netcap_kprobe_shared"`
-	NetcapRawTracepoint   *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
-	NetcapTpBtf           *ebpf.Program `ebpf:"netcap_tp_btf"`
+	NetcapFentry            *ebpf.Program `ebpf:"netcap_fentry"`
+	NetcapFentryFrame       *ebpf.Program `ebpf:"netcap_fentry_frame"`
+	NetcapFentryList        *ebpf.Program `ebpf:"netcap_fentry_list"`
+	NetcapFexit             *ebpf.Program `ebpf:"netcap_fexit"`
+	NetcapFollowData        *ebpf.Program `ebpf:"netcap_follow_data"`
+	NetcapFollowDataFreed   *ebpf.Program `ebpf:"netcap_follow_data_freed"`
+	NetcapFollowExpand      *ebpf.Program `ebpf:"netcap_follow_expand"`
+	NetcapFollowExpanded    *ebpf.Program `ebpf:"netcap_follow_expanded"`
+	NetcapFollowFreed       *ebpf.Program `ebpf:"netcap_follow_freed"`
+	NetcapFollowList        *ebpf.Program `ebpf:"netcap_follow_list"`
+	NetcapFollowMade        *ebpf.Program `ebpf:"netcap_follow_made"`
+	NetcapFollowParts       *ebpf.Program `ebpf:"netcap_follow_parts"`
+	NetcapKprobe            *ebpf.Program `ebpf:"netcap_kprobe"`
+	NetcapKprobeFrame       *ebpf.Program `ebpf:"netcap_kprobe_frame"`
+	NetcapKprobeList        *ebpf.Program `ebpf:"netcap_kprobe_list"`
+	NetcapKprobeMulti       *ebpf.Program `ebpf:"netcap_kprobe_multi"`
+	NetcapKprobeMultiFrame  *ebpf.Program `ebpf:"netcap_kprobe_multi_frame"`
+	NetcapKprobeMultiList   *ebpf.Program `ebpf:"netcap_kprobe_multi_list"`
+	NetcapKprobeShared      *ebpf.Program `ebpf:"netcap_kprobe_shared"`
+	NetcapKprobeSharedFrame *ebpf.Program `ebpf:"netcap_kprobe_shared_frame"`
+	NetcapKprobeSharedList  *ebpf.Program `ebpf:"netcap_kprobe_shared_list"`
+	NetcapRawTracepoint     *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
+	NetcapTpBtf             *ebpf.Program `ebpf:"netcap_tp_btf"`
 }
 
 func (p *ProbesPrograms) Close() error {
@@ -368,7 +380,11 @@ func (p *ProbesPrograms) Close() error {
 		p.NetcapKprobeFrame,
 		p.NetcapKprobeList,
 		p.NetcapKprobeMulti,
+		p.NetcapKprobeMultiFrame,
+		p.NetcapKprobeMultiList,
 		p.NetcapKprobeShared,
+		p.NetcapKprobeSharedFrame,
+		p.NetcapKprobeSharedList,
 		p.NetcapRawTracepoint,
 		p.NetcapTpBtf,
 	)

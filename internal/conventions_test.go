@@ -83,7 +83,8 @@ var vague = regexp.MustCompile(`^(utils?|common|helpers?|misc|base|shared|lib)$`
 //   - a package has a name that says what it does;
 //   - only main ends the process, and a TestMain;
 //   - nothing runs before main;
-//   - a variable of a package is a table or an error that nothing assigns to.
+//   - a variable of a package is a table, an embedded file or an error, and
+//     nothing assigns to it.
 func TestGoConventions(t *testing.T) {
 	fset := token.NewFileSet()
 	for _, files := range goPackages(t, fset) {
@@ -108,7 +109,7 @@ func TestGoConventions(t *testing.T) {
 					})
 				case *ast.GenDecl:
 					for _, spec := range decl.Specs {
-						if v, ok := spec.(*ast.ValueSpec); ok && decl.Tok == token.VAR && !f.test && !constant(v) {
+						if v, ok := spec.(*ast.ValueSpec); ok && decl.Tok == token.VAR && !f.test && !constant(v) && !embedded(v) {
 							t.Errorf("%s: a global variable that is neither a table nor an error", at(v))
 						}
 					}
@@ -161,6 +162,11 @@ func constant(v *ast.ValueSpec) bool {
 	// An interface that is checked at compile time, "var _ I = T{}", is fine
 	// whatever its value.
 	return len(v.Values) > 0 || v.Names[0].Name == "_"
+}
+
+// embedded tells whether a variable holds a file that is part of the program.
+func embedded(v *ast.ValueSpec) bool {
+	return v.Doc != nil && strings.HasPrefix(v.Doc.List[len(v.Doc.List)-1].Text, "//go:embed ")
 }
 
 // assigned returns the variables that n changes or lets others change.

@@ -18,7 +18,7 @@ struct call {
 
 struct calls {
 	__u64 depth;
-	__u64 mono[CALLS_NESTED];
+	__u64 id[CALLS_NESTED];
 };
 
 /* least recently used: a call that never returns is forgotten in the end */
@@ -37,7 +37,7 @@ static __always_inline void describe(struct slot *slot)
 	struct details *d = &slot->details;
 	__u64 ids = bpf_get_current_pid_tgid();
 	const struct sock *sk = sock_of(hit);
-	struct net_device *dev = copy->dev;
+	struct net_device *dev = 0;
 	struct where where = {};
 	struct net *net;
 	__u8 state;
@@ -59,6 +59,11 @@ static __always_inline void describe(struct slot *slot)
 	d->uid = -1;
 	if (sk && !read_member(&state, sk, __sk_common.skc_state) && is_full_state(state))
 		read_member(&d->uid, sk, sk_uid.val);
+	/* a frame has no skb, and its device is where a copy would have it */
+	if (!hit->skb)
+		dev = copy->dev;
+	else
+		read_member(&dev, hit->skb, dev);
 	if (!is_device(dev, &where)) {
 		const struct dst_entry *dst = route_of(hit, &where);
 
@@ -100,12 +105,12 @@ static __always_inline void expect_return(const struct slot *slot)
 	call_of(&call, slot->hit.argument, slot->hit.probe);
 	open = bpf_map_lookup_elem(&calls, &call);
 	if (!open) {
-		one.mono[0] = slot->event.mono;
+		one.id[0] = slot->details.call;
 		bpf_map_update_elem(&calls, &call, &one, 0);
 		return;
 	}
 	if (open->depth < CALLS_NESTED)
-		open->mono[open->depth & (CALLS_NESTED - 1)] = slot->event.mono;
+		open->id[open->depth & (CALLS_NESTED - 1)] = slot->details.call;
 	open->depth++;
 }
 
@@ -131,7 +136,7 @@ static __always_inline int returned(__u64 argument, __u64 value)
 		return 0;
 	depth = open->depth - 1;
 	if (depth < CALLS_NESTED)
-		sample.details.call = call_id(open->mono[depth & (CALLS_NESTED - 1)], argument);
+		sample.details.call = open->id[depth & (CALLS_NESTED - 1)];
 	open->depth = depth;
 	if (!depth)
 		bpf_map_delete_elem(&calls, &call);

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/netcap-project/netcap/internal/plan"
 )
 
 // outputFlag is the value of --output.
@@ -53,6 +55,23 @@ func (f *noDeviceFlag) Set(s string) error {
 	}
 	*f = s == noDeviceDrop
 	return nil
+}
+
+// onFlag is the value of --on.
+type onFlag plan.On
+
+func (f *onFlag) String() string { return plan.On(*f).String() }
+func (f *onFlag) Type() string   { return "entry|return|both" }
+
+// Set implements pflag.Value.
+func (f *onFlag) Set(s string) error {
+	for _, on := range []plan.On{plan.OnEntry, plan.OnReturn, plan.OnBoth} {
+		if s == on.String() {
+			*f = onFlag(on)
+			return nil
+		}
+	}
+	return fmt.Errorf("it is entry, return or both")
 }
 
 // sizeFlag is a number of bytes: digits and, if wanted, one of K, M and G,

@@ -6,8 +6,8 @@ package main
 const rootLong = `netcap shows packets at any kernel function that takes an skb, where tcpdump
 shows them only as they enter or leave a device.
 
-A PROBE is the place: a kernel function with the number of its skb argument
-(icmp_rcv@1), or a tracepoint that carries an skb
+A PROBE is the place: a kernel function that takes an skb (icmp_rcv), a pattern
+or a set of them, or a tracepoint that carries an skb
 (tracepoint:net:netif_receive_skb). An EXPRESSION is the packets: the language
 of tcpdump, pcap-filter(7). It is compiled into the kernel, so that only packets
 which match it leave the kernel. They are shown by tcpdump, or written to a
@@ -20,7 +20,7 @@ netcap needs root or CAP_BPF and CAP_PERFMON, and a kernel from 5.10 on with
 type information (BTF), as all distributions have it. "netcap doctor" tells what
 this machine can do, "netcap list" what can be traced on it.`
 
-const rootExample = `  netcap skb -f icmp_rcv@1 -i eth0 -e "host 10.227.0.45" -t "-nnv"
+const rootExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-nnv"
   netcap skb -f tracepoint:net:netif_receive_skb -e "tcp port 9000" -c 10 -w out.pcap
   netcap list "tcp_*"
   netcap doctor`
@@ -29,13 +29,31 @@ const skbLong = `Show packets at kernel functions and tracepoints.
 
 PROBE is one of
 
-    func@N, kprobe:func@N       the kernel function func, whose N-th argument,
-                                counted from 1, is a struct sk_buff *
-    tracepoint:category:name,   a tracepoint that carries an skb; netcap finds
-    tp:category:name            which of its arguments that is
+    func, kprobe:func           the kernel function func; netcap finds which of
+                                its arguments is the packet
+    func@N                      it is the N-th, counted from 1
+    func@N@M, func@N@           pass argument M, or N+1, on to user C
+    module:func                 the one of a module, or of vmlinux
+    'tcp_*', '[a-c]?_rcv'       the functions whose names the glob covers
+    '/^ip_.*rcv/'               those in whose names RE2 matches
+    'module:*'                  those of a module
+    all                         all that take a packet, a few thousand
+    rx, tx, drop, forward,      a set of probes along the way of a packet, as
+    tcp, udp, icmp, bridge,     far as this kernel has them; "netcap list --sets"
+    netfilter, qdisc
+    tracepoint:category:name,   a tracepoint that carries an skb; both words may
+    tp:category:name            be patterns
 
 Several are given with commas or with several -f. With more than one, each line
-of output starts with the name of its probe, unless -o says what it starts with.
+of output starts with the name of its probe, unless -o says what it starts with. -x leaves out again what is too
+much: -f all -x 'skb_*'. What a packet hangs on may be a struct sk_buff *, a
+struct sk_buff **, a struct sk_buff_head * and, with N, a struct list_head * (of
+both every skb), or a struct xdp_buff *. Names that kernels have changed are
+known: kfree_skb is found where it is called sk_skb_reason_drop.
+
+func%return traces func when it returns, with the packet as it came in and the
+value that is returned; func%both also when it is called. --on says it for all
+functions.
 
 EXPRESSION is a pcap-filter(7) expression, given by -e or as the words after the
 options. It is applied to the whole packet, Ethernet header and VLAN tags
@@ -99,15 +117,16 @@ SIGTERM ends it at once.
 Exit status: 0 if the run did what was asked, 1 if something failed, 2 if the
 command line is wrong.`
 
-const skbExample = `  netcap skb -f icmp_rcv@1 -i eth0 -e "host 10.227.0.45" -t "-nnv"
+const skbExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-nnv"
   netcap skb -f tracepoint:net:netif_receive_skb -e "tcp port 9000" -c 10 -w out.pcap
-  netcap skb -f ip_rcv@1,ip_local_deliver@1 udp port 53
+  netcap skb -f ip_rcv,ip_local_deliver udp port 53
+  netcap skb -f rx,tx -x 'skb_*' -e "host 10.227.0.45 and icmp"
   netcap skb -f tp:skb:kfree_skb -e "tcp port 9000" -o time,cpu,task,owner
-  netcap skb -f __tcp_transmit_skb@2 -e "tcp port 9000" --provenance
-  netcap skb -f __dev_queue_xmit@1 -e "udp port 4789" --inner "host 10.0.0.1"
-  netcap skb --follow -f ip_output@3,ip_rcv@1,icmp_rcv@1 -e "icmp and dst host 10.2.0.99"
-  netcap skb -f ip_rcv@1 -w - | tshark -r -
-  netcap skb -f ip_rcv@1 -e "host 10.227.0.45" --dry-run`
+  netcap skb -f __tcp_transmit_skb -e "tcp port 9000" --provenance
+  netcap skb -f __dev_queue_xmit -e "udp port 4789" --inner "host 10.0.0.1"
+  netcap skb --follow -f ip_output,ip_rcv,icmp_rcv -e "icmp and dst host 10.2.0.99"
+  netcap skb -f ip_rcv -w - | tshark -r -
+  netcap skb -f ip_rcv -e "host 10.227.0.45" --dry-run`
 
 const listLong = `List the kernel functions that take a packet, and the tracepoints that carry one,
 as far as they can be traced on this kernel with the modules that are loaded.

@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// milliseconds writes a duration the way of a person who waits.
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%d ms", d.Milliseconds()) }
+
 // progressEvery is how often a line about the progress of something long is
 // written: often enough to show that it lives.
 const progressEvery = time.Second

@@ -64,6 +64,8 @@ const (
 	clangLimit = time.Minute
 	// segmentSnaplen has room for the headers of TCP in a tunnel over IPv6.
 	segmentSnaplen = 256
+	// probesShown is how many probes the ready line names.
+	probesShown = 20
 	// expressionShown is how much of an expression the ready line repeats.
 	expressionShown = 80
 )
@@ -86,7 +88,10 @@ func newSkb(io stdio) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringArrayVarP(&o.request.Probes, "function", "f", nil, "trace `PROBE`: func@N, kprobe:func@N or tracepoint:category:name; several with commas or several -f")
+	f.StringArrayVarP(&o.request.Probes, "function", "f", nil, "trace `PROBE`: a function, a pattern, a set or tracepoint:category:name; several with commas or several -f")
+	f.StringArrayVarP(&o.request.Exclude, "exclude", "x", nil, "leave out what `PATTERN` matches, as in -x 'skb_*'; as for -f")
+	f.IntVar(&o.request.MaxProbes, "max-probes", plan.DefaultMaxProbes, "refuse to trace more than `N` probes")
+	f.Var((*onFlag)(&o.request.On), "on", "trace functions on `entry|return|both`")
 	f.StringArrayVarP(&o.expressions, "expression", "e", nil, "show packets that match the pcap-filter(7) `EXPRESSION`")
 	f.StringVar(&o.request.Inner, "inner", "", "show packets in which the one inside of a tunnel matches `EXPRESSION`")
 	f.StringVar(&o.request.Any, "any", "", "show packets that match `EXPRESSION`, or in which the one inside of a tunnel does")
@@ -126,6 +131,7 @@ func newSkb(io stdio) *cobra.Command {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"output":         cobra.FixedCompletions([]string{string(outputTcpdump), string(outputText)}, cobra.ShellCompDirectiveNoFileComp),
 		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"on":             cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
 		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
 		"backend":        cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
 		"interface":      completeInterfaces,
@@ -196,6 +202,9 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return &usageError{"--no-device is for packets that -i cannot judge, and there is no -i", "add -i INTERFACE"}
 	case o.fakeHeaders && o.request.NoSupply:
 		return &usageError{"--fake-hdr and --no-fake-hdr are opposites", "leave out one of the two"}
+	case f.Changed("max-probes") && o.request.MaxProbes < 1:
+		return &usageError{fmt.Sprintf("--max-probes %d: there has to be at least one", o.request.MaxProbes),
+			fmt.Sprintf("leave it out for at most %d", plan.DefaultMaxProbes)}
 	case f.Changed("skb-data-offset") && !o.request.SkbData:
 		return &usageError{"--skb-data-offset counts from skb->data, and packets are not taken from there", "add --skb-data"}
 	case o.provenance && o.writeFile != "":
@@ -342,8 +351,13 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	defer context.AfterFunc(ctx, func() { stuck.Reset(patience) })()
 
 	err = loop.Run(ctx)
-	stuck.Reset(patience)
+	stuck.Stop() // a detach that takes long tells how far it is
+	detached := time.Now()
 	err = errors.Join(err, s.Detach())
+	if o.verbose {
+		o.tell(io, "detached in %s", milliseconds(time.Since(detached)))
+	}
+	stuck.Reset(patience)
 	if err == nil {
 		err = loop.Drain()
 	}
@@ -391,6 +405,12 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 			Types: system.BTF(), Addresses: system.Addresses, Progress: show.step,
 		})
 		if err == nil {
+			if n := len(s.LeftOut); n > 0 {
+				o.tell(io, "notice: %s left out, as the kernel refuses them: %s", plural(uint64(n), "function"), someOf(p, s.LeftOut))
+			}
+			if o.verbose {
+				o.tell(io, "loaded in %s, attached in %s", milliseconds(s.LoadTime), milliseconds(s.AttachTime))
+			}
 			return s, nil
 		}
 		missing := session.Missing(err)
@@ -404,6 +424,19 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 			return nil, err
 		}
 	}
+}
+
+// someOf names the first of many probes.
+func someOf(p *plan.Plan, probes []int) string {
+	const most = 5
+	var names []string
+	for _, i := range probes[:min(len(probes), most)] {
+		names = append(names, p.Probes[i].Name)
+	}
+	if len(probes) > most {
+		names = append(names, "...")
+	}
+	return strings.Join(names, ", ")
 }
 
 // assemble translates the expressions of a plan.
@@ -462,7 +495,7 @@ func onReturn(p *plan.Plan) bool {
 }
 
 // returned writes what the function of a probe has returned.
-func returned(_ plan.Probe, value uint64) string { return fmt.Sprintf("%#x", value) }
+func returned(probe plan.Probe, value uint64) string { return probe.Return.Decode(value) }
 
 func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
 	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance}
@@ -549,15 +582,16 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 		return nil
 	}
 	var probes []string
-	for _, probe := range p.Probes {
+	for i, probe := range p.Probes {
+		if i == probesShown {
+			probes = append(probes, fmt.Sprintf("and %d more", len(p.Probes)-i))
+			break
+		}
 		text := probe.Text
 		if o.verbose {
 			text += " (" + probe.Backend + ")"
 		}
 		probes = append(probes, text)
-	}
-	if n := len(probes); n > probesListed {
-		probes = append(probes[:3:3], fmt.Sprintf("... (%d probes in all)", n))
 	}
 	line := "tracing " + strings.Join(probes, ", ")
 	if strings.TrimSpace(p.Filter.String()) != "" {

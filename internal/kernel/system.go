@@ -24,6 +24,11 @@ type System struct {
 	root string // in front of /proc and /sys; only tests set it
 	btf  *btf.Cache
 
+	// the place of a tracefs of our own
+	mount    sync.Once
+	mounted  string
+	mountErr error
+
 	raw       remembered[[]module]
 	scanning  sync.Mutex // of what raw has
 	declared  remembered[[]packetFunction]

@@ -30,35 +30,6 @@ func Backends() []string {
 // The verifier takes as long for a program as kprobe.multi takes to attach.
 const few = 4
 
-// Form says how a packet hangs on an argument.
-type Form int
-
-const (
-	// SkbPointer is struct sk_buff *.
-	SkbPointer Form = iota
-	// SkbPointerPointer is struct sk_buff **.
-	SkbPointerPointer
-	// SkbQueue is struct sk_buff_head *: every skb of it is a hit.
-	SkbQueue
-	// SkbList is struct list_head * of skbs.
-	SkbList
-	// XDPBuff is struct xdp_buff *: a frame in a driver's buffer.
-	XDPBuff
-)
-
-// On says when the packet of a call is shown. It is always that of the entry,
-// since a function may have freed it by its return.
-type On int
-
-const (
-	// OnEntry: when the function is called.
-	OnEntry On = iota
-	// OnReturn: when it returns, with the value.
-	OnReturn
-	// OnBoth: both.
-	OnBoth
-)
-
 // chooseBackends gives every probe its attach mechanism: the one that is asked
 // for, else the cheapest that should do.
 func (p *Plan) chooseBackends(asked string) error {
@@ -91,7 +62,7 @@ func (p *Plan) chooseBackends(asked string) error {
 		}
 		// kprobe.multi is one program by its nature; where many have to do
 		// without, they share one too.
-		probe.Shared = probe.Backend == BackendKprobeMulti || probe.Backend == BackendKprobe && functions > few && probe.shares()
+		probe.Shared = probe.Backend == BackendKprobeMulti || probe.Backend == BackendKprobe && functions > few
 	}
 	p.forceDetails()
 	return nil
@@ -110,14 +81,10 @@ func (probe *Probe) choose(asked string, functions int, without []string) string
 	fentry := probe.Typed && !probe.Stack
 	switch {
 	case probe.On != OnEntry:
-		// Only a trampoline still has the arguments when the function returns.
-		if fentry {
+		// Only a trampoline still has the arguments when the function returns. A
+		// list has been taken apart by then.
+		if fentry && probe.Form != SkbQueue && probe.Form != SkbList {
 			can = []string{BackendFentry}
-		}
-	case !probe.shares():
-		can = []string{BackendKprobe}
-		if fentry {
-			can = []string{BackendFentry, BackendKprobe}
 		}
 	case functions > few:
 		can = []string{BackendKprobeMulti, BackendKprobe}
@@ -137,14 +104,12 @@ func (probe *Probe) choose(asked string, functions int, without []string) string
 	return ""
 }
 
-// shares tells whether one program can serve the probe together with others.
-func (probe *Probe) shares() bool {
-	return probe.Form == SkbPointer || probe.Form == SkbPointerPointer
-}
-
 func (probe *Probe) refuseBackend(asked string, without []string) *Error {
 	e := &Error{Reason: NoBackend, Asked: fmt.Sprintf("probe %q", probe.Text)}
 	switch {
+	case probe.On != OnEntry && (probe.Form == SkbQueue || probe.Form == SkbList):
+		e.Fact = "its return cannot be shown, as it takes a list of packets"
+		e.Advice = "leave out the return"
 	case probe.On != OnEntry && !probe.Typed:
 		e.Fact = "its return cannot be shown: that takes a function whose type the kernel knows, with at most six arguments"
 		e.Advice = "leave out the return, or trace the function that calls it"
@@ -163,7 +128,7 @@ func (probe *Probe) refuseBackend(asked string, without []string) *Error {
 		e.Fact = fmt.Sprintf("%s is for tracepoints, and it is a function", asked)
 		e.Advice = "leave out --backend"
 	default:
-		e.Fact = fmt.Sprintf("%s cannot trace it: its packet is on the stack, in a list or in a frame, or its type is not known", asked)
+		e.Fact = fmt.Sprintf("%s cannot trace it: its packet is on the stack, or its type is not known", asked)
 		e.Advice = "leave out --backend"
 	}
 	return e

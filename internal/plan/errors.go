@@ -14,8 +14,18 @@ const (
 	NotInThisVersion Reason = "not in this version"
 	// NoProbe: there is nothing to trace.
 	NoProbe Reason = "no probe"
-	// MissingArgument: func without @N.
+	// MissingArgument: func without @N where nobody knows N.
 	MissingArgument Reason = "missing argument number"
+	// NoModule: the module is not loaded, or there is none of that name.
+	NoModule Reason = "no such module"
+	// NoMatch: nothing that can be traced matches the pattern.
+	NoMatch Reason = "nothing matches"
+	// TooMany: there are more probes than wanted or possible.
+	TooMany Reason = "too many probes"
+	// Untraceable: the function exists and cannot be traced.
+	Untraceable Reason = "function cannot be traced"
+	// NoReturn: the function's return cannot be traced.
+	NoReturn Reason = "return cannot be traced"
 	// NoFunction: the kernel has no such function.
 	NoFunction Reason = "no such function"
 	// NoArgument: the function has fewer than N arguments.
@@ -91,7 +101,7 @@ func (e *Error) Unwrap() []error {
 // just on this one.
 func (e *Error) Usage() bool {
 	switch e.Reason {
-	case BadSyntax, NotInThisVersion, NoProbe, MissingArgument, OutOfRange, NoExpression, Contradiction:
+	case BadSyntax, NotInThisVersion, NoProbe, OutOfRange, NoExpression, Contradiction:
 		return true
 	}
 	return false

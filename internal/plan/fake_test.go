@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
@@ -39,6 +41,10 @@ type kernel struct {
 	btfError    error
 	tracefs     error
 	pages       error
+	modules     map[string][]string // loaded modules, with their functions
+	disk        []string            // modules that are not loaded
+	untraceable []string            // functions that tracefs does not list
+	blacklist   []string
 	slow        int // calls that a request without a fault must not make
 }
 
@@ -60,12 +66,29 @@ func newKernel() *kernel {
 			"netif_receive_skb": {"net"}, "kfree_skb": {"skb"}, "tcp_retransmit_skb": {"tcp"},
 			"sched_wakeup": {"sched"}, "two_skbs": {"odd"},
 		},
-		symbols:    []string{"mod_rx", "ip_rcv_core.isra.0"},
-		derived:    map[string][]string{"ip_rcv_core": {"ip_rcv_core.isra.0"}},
-		interfaces: []string{"lo", "eth0", "docker0"},
+		symbols:     []string{"mod_rx", "ip_rcv_core.isra.0"},
+		derived:     map[string][]string{"ip_rcv_core": {"ip_rcv_core.isra.0"}, "odd_core": {"odd_core.isra.0"}, "enqueue_to_backlog": {"enqueue_to_backlog.constprop.0", "enqueue_to_backlog.cold"}},
+		modules:     map[string][]string{"nf_conntrack": {"nf_conntrack_in"}, "veth": nil},
+		disk:        []string{"nf_nat"},
+		untraceable: []string{"dev_qdisc_enqueue", "xmit_one", "enqueue_to_backlog"},
+		blacklist:   []string{"xmit_one"},
+		interfaces:  []string{"lo", "eth0", "docker0"},
 	}
 	for _, fn := range []*btf.Func{
 		function("icmp_rcv", integer("int"), param(skb(), "skb")),
+		function("ip_rcv", integer("int"), param(skb(), "skb"), param(pointer(structure("net_device")), "dev")),
+		function("dev_qdisc_enqueue", integer("int"), param(skb(), "skb")),
+		function("__traceiter_kfree_skb", integer("int"), param(pointer(void()), "__data"), param(skb(), "skb")),
+		function("xmit_one", integer("int"), param(skb(), "skb")),
+		function("enqueue_to_backlog", integer("int"), param(skb(), "skb"), param(integer("int"), "cpu")),
+		function("nf_conntrack_in", &btf.Int{Name: "unsigned int", Size: 4}, param(skb(), "skb"), param(pointer(constant(structure("nf_hook_state"))), "state")),
+		function("hooked", integer("int"), param(pointer(constant(structure("nf_hook_state"))), "state")),
+		function("list_in", void(), param(pointer(structure("list_head")), "head")),
+		function("ip_list_rcv", void(), param(pointer(structure("list_head")), "head"), param(pointer(structure("net_device")), "dev")),
+		function("skb_queue_splice", void(), param(pointer(structure("sk_buff_head")), "list")),
+		function("vlan_do_receive", &btf.Typedef{Name: "rx_handler_result_t", Type: &btf.Enum{Name: "rx_handler_result", Size: 4, Values: []btf.EnumValue{
+			{Name: "RX_HANDLER_CONSUMED", Value: 0}, {Name: "RX_HANDLER_PASS", Value: 3}}}}, param(pointer(skb()), "pskb")),
+		function("xdp_do_redirect", integer("int"), param(pointer(structure("net_device")), "dev"), param(pointer(structure("xdp_buff")), "xdp")),
 		function("icmpv6_rcv", integer("int"), param(skb(), "skb")),
 		function("ip_local_deliver_finish", integer("int"), param(pointer(structure("net")), "net"),
 			param(pointer(structure("sock")), "sk"), param(skb(), "skb")),
@@ -147,35 +170,57 @@ func (k *kernel) LookPath(name string) (string, error) {
 	return "", exec.ErrNotFound
 }
 
-func (k *kernel) PacketFunctions(func(symbol, name, module, signature string)) error {
-	return k.btfError
-}
-
-func (k *kernel) Modules() ([]string, error) { return nil, nil }
-
-func (k *kernel) ModuleOf(string) ([]string, error) {
-	k.slow++
-	return nil, nil
-}
-
-func (k *kernel) ModuleOnDisk(string) bool {
-	k.slow++
-	return false
-}
-
-func (k *kernel) Traceable(string) (bool, error) {
-	k.slow++
-	return true, k.tracefs
-}
-
-func (k *kernel) Blacklisted(string) bool {
-	k.slow++
-	return false
-}
-
 func (k *kernel) Symbol(name string) (bool, []string, error) {
 	k.slow++
 	return slices.Contains(k.symbols, name), k.derived[name], nil
+}
+
+func (k *kernel) Blacklisted(symbol string) bool { return slices.Contains(k.blacklist, symbol) }
+
+func (k *kernel) Modules() ([]string, error) { return slices.Sorted(maps.Keys(k.modules)), nil }
+
+func (k *kernel) ModuleOnDisk(name string) bool { return slices.Contains(k.disk, name) }
+
+func (k *kernel) Traceable(symbol string) (bool, error) {
+	k.slow++
+	return !slices.Contains(k.untraceable, symbol), k.tracefs
+}
+
+func (k *kernel) ModuleOf(symbol string) ([]string, error) {
+	k.slow++
+	var owners []string
+	for module, functions := range k.modules {
+		if slices.Contains(functions, symbol) {
+			owners = append(owners, module)
+		}
+	}
+	if owners == nil {
+		owners = []string{""}
+	}
+	slices.Sort(owners)
+	return owners, nil
+}
+
+func (k *kernel) PacketFunctions(visit func(symbol, name, module, signature string)) error {
+	k.slow++
+	if k.btfError != nil {
+		return k.btfError
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.functions)) {
+		proto := k.functions[name].Type.(*btf.FuncProto)
+		symbol := name
+		if slices.Contains(k.untraceable, name) {
+			if len(k.derived[name]) == 0 {
+				continue
+			}
+			symbol = k.derived[name][0]
+		}
+		owners, _ := k.ModuleOf(name)
+		if strings.ContainsAny(signature(proto), "SPHX") {
+			visit(symbol, name, owners[0], signature(proto))
+		}
+	}
+	return nil
 }
 
 func (k *kernel) Functions(match func(*btf.FuncProto) bool) ([]string, error) {

@@ -136,7 +136,7 @@ func (f follower) resolve(sys System) (*Hook, error) {
 		return nil, &Error{Reason: NoBTF, Asked: "--follow", Fact: "read the types of the kernel (BTF)", Err: err}
 	}
 	proto, ok := fn.Type.(*btf.FuncProto)
-	if !ok || !isTyped(sys.Arch(), proto) {
+	if !ok || !typed(sys.Arch(), signature(proto)) {
 		return nil, nil
 	}
 	skbs := skbArguments(proto.Params)

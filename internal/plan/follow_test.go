@@ -29,7 +29,7 @@ func (k *kernel) withFollowers(but ...string) *kernel {
 }
 
 func TestFollow(t *testing.T) {
-	req := Request{Probes: []string{"icmp_rcv@1"}, Follow: true}
+	req := Request{Probes: []string{"icmp_rcv"}, Follow: true}
 	p, err := Resolve(req, newKernel().withFollowers())
 	if err != nil {
 		t.Fatal(err)

@@ -104,13 +104,20 @@ func (p *Plan) String() string {
 		fmt.Fprintf(&b, "%-11s %s\n", title, fmt.Sprintf(format, args...))
 	}
 	for i, probe := range p.Probes {
+		if i == shownProbes {
+			row("...", "and %d more", len(p.Probes)-i)
+			break
+		}
 		row(fmt.Sprintf("probe %d", i), "%s", probe.Text)
 		if probe.Prototype != "" {
 			row("", "%s", probe.Prototype)
 		} else {
 			row("", "no BTF: the prototype is not known")
 		}
-		row("", "packet in %s%s, attached as %s", probe.packet(), probe.sock(), probe.Backend)
+		row("", "packet in %s%s%s, attached%s as %s", probe.packet(), probe.sock(), probe.extra(), probe.attached(), probe.Backend)
+		if probe.On != OnEntry {
+			row("", "%s", probe.returned())
+		}
 	}
 	row("programs", "%s", p.programs())
 	if p.Filter.MatchesAll() {
@@ -173,12 +180,55 @@ func (p *Plan) filters() []*filter.Filter {
 	return list
 }
 
+// shownProbes is how many probes [Plan.String] shows one by one.
+const shownProbes = 20
+
 // packet says where the probe finds the packet.
 func (p Probe) packet() string {
-	if p.register == "" {
-		return fmt.Sprintf("argument %d", p.position)
+	text := fmt.Sprintf("argument %d", p.position)
+	switch {
+	case p.Stack:
+		text += fmt.Sprintf(" (word %d of the stack)", p.Arg)
+	case p.register != "":
+		text += fmt.Sprintf(" (%s)", p.register)
 	}
-	return fmt.Sprintf("argument %d (%s)", p.position, p.register)
+	if p.Form != SkbPointer {
+		text += fmt.Sprintf(", a %s", p.Form)
+	}
+	return text
+}
+
+// extra says which argument is passed on, "" for none.
+func (p Probe) extra() string {
+	if p.Extra < 0 {
+		return ""
+	}
+	return fmt.Sprintf(", extra argument %d (%s)", p.extraPosition, p.extraRegister)
+}
+
+// attached says what the text of the probe does not: the symbol, and the
+// module.
+func (p Probe) attached() string {
+	text := ""
+	if p.BTFName != "" {
+		text += " to " + p.Symbol
+	}
+	if p.Module != "" {
+		text += " in module " + p.Module
+	}
+	return text
+}
+
+// returned says what there is to see on return.
+func (p Probe) returned() string {
+	text := "on return"
+	if p.On == OnBoth {
+		text = "on entry and return"
+	}
+	if p.Return.Kind == ReturnVoid {
+		return text + ", which has no value"
+	}
+	return fmt.Sprintf("%s, which is of type %s", text, p.Return.Type)
 }
 
 // sock says where the probe finds a socket, "" if it has none.
@@ -205,6 +255,15 @@ func (p *Plan) programs() string {
 		if n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, backend))
 		}
+	}
+	returns := 0
+	for _, probe := range p.Probes {
+		if probe.On != OnEntry {
+			returns++
+		}
+	}
+	if returns > 0 {
+		parts = append(parts, fmt.Sprintf("%d fexit", returns))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -21,7 +21,7 @@ func FuzzParseProbes(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		items, err := parseProbes([]string{value})
+		items, err := parseProbes([]string{value}, OnEntry)
 		if err != nil {
 			var e *Error
 			if !errors.As(err, &e) {
@@ -36,13 +36,10 @@ func FuzzParseProbes(f *testing.F) {
 			t.Fatalf("%q: neither items nor an error", value)
 		}
 		for _, it := range items {
-			if strings.ContainsAny(it.symbol+it.category, "/ \t\n\x00") || strings.HasPrefix(it.category, ".") {
+			if !it.pattern && strings.ContainsAny(it.symbol+it.category, "/ \t\n\x00") || strings.HasPrefix(it.category, ".") {
 				t.Errorf("%q: %+v is not safe in a path", value, it)
 			}
-			if it.kind == Kprobe && !it.numbered {
-				continue // has no text
-			}
-			again, err := parseProbes([]string{it.text()})
+			again, err := parseProbes([]string{it.text()}, OnEntry)
 			if err != nil {
 				t.Fatalf("%q: %q does not parse: %v", value, it.text(), err)
 			}
@@ -102,7 +99,7 @@ func TestSlot(t *testing.T) {
 	pair := param(&btf.Struct{Name: "pair", Size: 16}, "p")
 	small := param(&btf.Struct{Name: "small", Size: 8}, "s")
 	large := param(&btf.Struct{Name: "large", Size: 24}, "l")
-	const stack = -1
+	const stack = -1 // word 0 of it; word 1 is -2
 	for _, test := range []struct {
 		params       []btf.FuncParam
 		amd64, arm64 []int
@@ -112,16 +109,19 @@ func TestSlot(t *testing.T) {
 		{[]btf.FuncParam{pair, word}, []int{0, 2}, []int{0, 2}},
 		{[]btf.FuncParam{large, word}, []int{stack, 0}, []int{0, 1}},
 		{[]btf.FuncParam{word, word, word, word, word, pair, word}, []int{0, 1, 2, 3, 4, stack, 5}, []int{0, 1, 2, 3, 4, 5, 7}},
-		{[]btf.FuncParam{word, word, word, word, word, word, word, pair, word}, []int{0, 1, 2, 3, 4, 5, stack, stack, stack}, []int{0, 1, 2, 3, 4, 5, 6, stack, stack}},
+		{[]btf.FuncParam{word, word, word, word, word, word, word, pair, word}, []int{0, 1, 2, 3, 4, 5, stack, stack - 1, stack - 3}, []int{0, 1, 2, 3, 4, 5, 6, stack, stack - 2}},
 	} {
 		for arch, want := range map[string][]int{"amd64": test.amd64, "arm64": test.arm64} {
 			var got []int
 			for n := range test.params {
-				register, ok := slot(arch, test.params, n)
+				at, ok := slot(arch, test.params, n)
 				if !ok {
-					register = stack
+					t.Errorf("%s, %v: argument %d is nowhere", arch, test.params, n)
 				}
-				got = append(got, register)
+				if at.stack {
+					at.index = stack - at.index
+				}
+				got = append(got, at.index)
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("%s, %v: got %v, want %v", arch, test.params, got, want)

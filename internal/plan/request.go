@@ -7,6 +7,18 @@ type Request struct {
 	// Probes holds the value of each -f, in order. A value may be a list with
 	// commas. The grammar is that of [Probe].
 	Probes []string
+	// Exclude holds the value of each -x: what matches is not traced, though
+	// Probes ask for it. The grammar is that of [Probe], without arguments and
+	// moments.
+	Exclude []string
+	// MaxProbes is how many probes there may be, 0 for [DefaultMaxProbes].
+	MaxProbes int
+	// On is the moment of the functions that do not name their own.
+	On On
+	// Verify looks every function that is named singly up among those that can
+	// be traced. Without, only those are that compilers are known to inline or
+	// to rename, as the list takes long to read.
+	Verify bool
 	// Expression is a pcap-filter(7) expression, empty for every packet.
 	Expression string
 	// Interface names an interface of this process's network namespace. Empty
@@ -67,6 +79,13 @@ const (
 	DefaultBufferSize = 8 << 20
 	// MaxBufferSize bounds the memory that a slip of the keyboard pins.
 	MaxBufferSize = 1 << 30
+
+	// DefaultMaxProbes is more than twice the number of functions of Debian's
+	// kernels that take a packet.
+	DefaultMaxProbes = 4096
+	// MaxReturns is how many functions can be traced on return: each takes a
+	// program and a trampoline of its own.
+	MaxReturns = 64
 
 	// MaxVXLANPorts is how many ports the programs compare with.
 	MaxVXLANPorts = 4

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,7 +23,15 @@ import (
 // What needs no kernel is checked first, so that a slip on the command line is
 // reported alike everywhere.
 func Resolve(req Request, sys System) (*Plan, error) {
-	items, err := parseProbes(req.Probes)
+	items, err := parseProbes(req.Probes, req.On)
+	if err != nil {
+		return nil, err
+	}
+	if req.MaxProbes < 0 {
+		return nil, &Error{Reason: OutOfRange, Asked: fmt.Sprintf("at most %d probes", req.MaxProbes),
+			Fact: "there has to be at least one", Advice: fmt.Sprintf("leave it out for at most %d", DefaultMaxProbes)}
+	}
+	exclusions, err := parseExclusions(req.Exclude)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +58,7 @@ func Resolve(req Request, sys System) (*Plan, error) {
 		return nil, err
 	}
 	p.DropNoDevice = req.DropNoDevice && p.Scope != Scope{}
-	if err := p.resolveProbes(items, sys); err != nil {
+	if err := p.resolveProbes(items, exclusions, req, sys); err != nil {
 		return nil, err
 	}
 	p.asked, p.Details = req.Backend, req.Details
@@ -227,177 +236,133 @@ func resolveScope(name string, sys System) (Scope, error) {
 	return Scope{Interface: name, Ifindex: index, Netns: netns}, nil
 }
 
-func (p *Plan) resolveProbes(items []item, sys System) error {
+func (p *Plan) resolveProbes(items, exclusions []item, req Request, sys System) error {
+	r := newResolver(sys, req.Verify)
 	for _, it := range items {
-		resolve := p.resolveFunction
-		if it.kind == Tracepoint {
-			resolve = p.resolveTracepoint
-		}
-		probe, err := resolve(it, sys)
-		if err != nil {
+		if err := r.resolveItem(it); err != nil {
 			return err
 		}
-		// What matters is what is attached: tp:c:n@1 and tracepoint:c:n are
-		// the same probe.
-		if slices.ContainsFunc(p.Probes, func(q Probe) bool {
-			return q.Kind == probe.Kind && q.Symbol == probe.Symbol && q.Arg == probe.Arg
-		}) {
-			p.notice("probe %q is given more than once and traced once", probe.Text)
-			continue
-		}
-		p.Probes = append(p.Probes, probe)
 	}
-	for i, a := range p.Probes {
-		for j, b := range p.Probes {
-			if i != j && a.Symbol == b.Symbol && a.Kind == b.Kind {
-				p.Probes[i].Name = a.Text
-			}
+	if err := r.exclude(exclusions); err != nil {
+		return err
+	}
+	if err := r.checkNumber(req.MaxProbes); err != nil {
+		return err
+	}
+	r.nameProbes()
+	r.describe()
+	p.Probes = r.probes
+	p.Notices = append(p.Notices, joinRemarks(r.remarks)...)
+	p.Notices = append(p.Notices, r.notices...)
+	return nil
+}
+
+// checkNumber refuses more probes than wanted or possible.
+func (r *resolver) checkNumber(most int) error {
+	if most == 0 {
+		most = DefaultMaxProbes
+	}
+	if n := len(r.probes); n > most {
+		return &Error{Reason: TooMany, Asked: "probes", Fact: fmt.Sprintf("there are %d, and at most %d are wanted (--max-probes)", n, most),
+			Advice: fmt.Sprintf("leave some out with -x PATTERN, or use --max-probes %d", n)}
+	}
+	returns := 0
+	for _, probe := range r.probes {
+		if probe.On != OnEntry {
+			returns++
 		}
+	}
+	if returns > MaxReturns {
+		return &Error{Reason: TooMany, Asked: "probes on return", Fact: fmt.Sprintf("there are %d, and at most %d can be traced at once", returns, MaxReturns),
+			Advice: "leave some out with -x PATTERN, or trace their entry"}
 	}
 	return nil
 }
 
-func (p *Plan) resolveFunction(it item, sys System) (Probe, error) {
-	fn, err := sys.Function(it.symbol)
-	if errors.Is(err, fs.ErrNotExist) {
-		return p.resolveUntyped(it, sys)
+// nameProbes tells probes of one function apart by their text.
+func (r *resolver) nameProbes() {
+	count := make(map[string]int)
+	for _, probe := range r.probes {
+		count[probe.Name]++
 	}
-	if err != nil {
-		return Probe{}, noBTF(it, err)
-	}
-	proto, ok := fn.Type.(*btf.FuncProto)
-	if !ok {
-		return Probe{}, it.refuse(NoBTF, "", "BTF gives %s a type that is no function", it.symbol)
-	}
-	arch, params := sys.Arch(), fixedParams(proto)
-	advice := adviceForFunction(arch, it.symbol, params)
-	takes := fmt.Sprintf("%s takes %s", it.symbol, arguments(len(params)))
-	switch {
-	case !it.numbered:
-		return Probe{}, it.refuse(MissingArgument, advice,
-			"the number of the argument with the packet is missing; %s: %s", takes, parameters(proto))
-	case it.number > len(params):
-		return Probe{}, it.refuse(NoArgument, advice, "%s", takes)
-	}
-	n := it.number - 1
-	if !isSkb(params[n].Type) {
-		return Probe{}, it.refuse(NotSkb, advice, "argument %d of %s is no struct sk_buff *: %s",
-			it.number, it.symbol, prototype(it.symbol, proto))
-	}
-	register, ok := slot(arch, params, n)
-	if !ok {
-		return Probe{}, it.refuseStack(arch, advice)
-	}
-	probe := it.kprobe(arch, register, prototype(it.symbol, proto))
-	probe.Typed, probe.Arguments = isTyped(arch, proto), len(params)
-	if n := sockArgument(params); n >= 0 {
-		if register, ok := slot(arch, params, n); ok {
-			probe.Sock, probe.sockPosition, probe.sockRegister = register, n+1, registers(arch)[register]
+	for i, probe := range r.probes {
+		if count[probe.Name] > 1 {
+			r.probes[i].Name = probe.Text
 		}
 	}
-	return probe, nil
 }
 
-// resolveUntyped resolves a function that BTF does not know: one of a module
-// on a kernel without module BTF (before 5.11), or one that the compiler has
-// derived from another. If the kernel has the symbol, the user's word is taken
-// for the argument.
-func (p *Plan) resolveUntyped(it item, sys System) (Probe, error) {
-	found, derived, err := sys.Symbol(it.symbol)
-	if err == nil && !found {
-		return Probe{}, it.refuse(NoFunction, suggest(it.symbol, derived, sys),
-			"this kernel has no function %s", it.symbol)
+// describe gives the probes of patterns that [Plan.String] shows their
+// prototypes. Those of all would take a while.
+func (r *resolver) describe() {
+	for i := range r.probes[:min(len(r.probes), shownProbes)] {
+		probe := &r.probes[i]
+		if probe.Prototype != "" || probe.Kind != Kprobe {
+			continue
+		}
+		name := cmp.Or(probe.BTFName, probe.Symbol)
+		if fn, err := r.sys.Function(name); err == nil {
+			if proto, ok := fn.Type.(*btf.FuncProto); ok {
+				probe.Prototype = prototype(name, proto)
+			}
+		}
 	}
-	arch := sys.Arch()
-	if !it.numbered {
-		return Probe{}, it.refuse(MissingArgument, fmt.Sprintf("try -f %s@N with the N of its C declaration", it.symbol),
-			"the number of the argument with the packet is missing, and there is no BTF to find it in")
-	}
-	if it.number > len(registers(arch)) {
-		return Probe{}, it.refuseStack(arch, "")
-	}
-	p.notice("probe %q: there is no BTF for %s, so it is not checked that argument %d is a struct sk_buff *",
-		it.asked, it.symbol, it.number)
-	return it.kprobe(arch, it.number-1, ""), nil
-}
-
-func (it item) refuseStack(arch, advice string) *Error {
-	if count := len(registers(arch)); count > 0 {
-		return it.refuse(StackArgument, advice,
-			"argument %d is on the stack; only the %d arguments in registers can be captured", it.number, count)
-	}
-	return it.refuse(StackArgument, advice, "functions cannot be probed on %s in this version", arch)
-}
-
-func (it item) kprobe(arch string, register int, proto string) Probe {
-	return Probe{
-		Text: it.text(), Name: it.symbol, Kind: Kprobe, Symbol: it.symbol, Arg: register, Sock: -1, Extra: -1,
-		Prototype: proto, Backend: BackendKprobe, position: it.number, register: registers(arch)[register],
-	}
-}
-
-// adviceForFunction proposes the probe for a function whose declaration is
-// known.
-func adviceForFunction(arch, name string, params []btf.FuncParam) string {
-	texts := probeTexts(arch, name, params)
-	switch len(texts) {
-	case 0:
-		return fmt.Sprintf("%s takes no packet in a register; trace a function that it is called by, or that it calls", name)
-	case 1:
-		n := skbArguments(params)[0]
-		return fmt.Sprintf("argument %d is %q; try -f %s", n+1, parameter(params[n]), texts[0])
-	}
-	return "try -f " + strings.Join(texts, " or -f ")
 }
 
 // Suggest returns a hint for a function that does not exist, or that the kernel
-// has refused to probe although it is in BTF: others with a similar name that
-// take a packet, written as probes. It returns "" if the kernel cannot be asked.
+// has refused to probe although it is in BTF: functions that call it, or others
+// with a similar name that take a packet, written as probes. It returns "" if the
+// kernel cannot be asked.
 //
 // It reads all of BTF and /proc/kallsyms, which takes some tenths of a second.
 func Suggest(function string, sys System) string {
+	r := newResolver(sys, true)
+	if r.tables().inlined[function] != nil {
+		return r.nearest(function)
+	}
 	found, derived, _ := sys.Symbol(function)
 	if found {
 		derived = nil // there is more wrong with it than its name
 	}
-	return suggest(function, derived, sys)
+	return suggest(function, 0, derived, sys)
 }
 
-func suggest(name string, derived []string, sys System) string {
+func suggest(name string, number int, derived []string, sys System) string {
+	if len(derived) > 0 && number > 0 {
+		return fmt.Sprintf("the compiler has made %s of it, whose arguments may be others; try -f %s@%d", alternatives(derived), derived[0], number)
+	}
 	if len(derived) > 0 {
 		return fmt.Sprintf("the compiler has made %s of it; try that name, with the argument's number as @N",
 			alternatives(derived))
 	}
-	candidates, err := sys.Functions(carriesSkb)
+	candidates, err := sys.Functions(carriesPacket)
 	if err != nil {
 		return ""
 	}
-	var texts []string
-	for _, near := range NearNames(name, candidates) {
-		fn, err := sys.Function(near)
-		if err != nil {
-			continue
-		}
-		if proto, ok := fn.Type.(*btf.FuncProto); ok {
-			texts = append(texts, probeTexts(sys.Arch(), near, fixedParams(proto))...)
-		}
-	}
-	if len(texts) == 0 {
+	near := NearNames(name, candidates)
+	if len(near) == 0 {
 		return "a function that the compiler has inlined everywhere cannot be probed; /proc/kallsyms lists the others"
 	}
-	return fmt.Sprintf("did you mean %s?", alternatives(texts))
+	return fmt.Sprintf("did you mean %s?", alternatives(near))
 }
 
-func (p *Plan) resolveTracepoint(it item, sys System) (Probe, error) {
-	proto, err := sys.Tracepoint(it.symbol)
+func (r *resolver) resolveTracepoint(it item) (Probe, error) {
+	proto, err := r.sys.Tracepoint(it.symbol)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Probe{}, it.refuse(NoTracepoint, adviceForUnknownTracepoint(it, sys),
+		return Probe{}, it.refuse(NoTracepoint, adviceForUnknownTracepoint(it, r.sys),
 			"this kernel has no tracepoint %s", it.symbol)
 	}
 	if err != nil {
 		return Probe{}, noBTF(it, err)
 	}
-	if err := p.checkCategory(it, sys); err != nil {
+	if it.on != OnEntry && it.moment {
+		return Probe{}, it.refuse(NoReturn, fmt.Sprintf("try -f tracepoint:%s:%s", it.category, it.symbol), "a tracepoint has no return")
+	}
+	if it.on != OnEntry {
+		return Probe{}, it.refuse(NoReturn, "leave --on out, and write %return behind the functions that it is for",
+			"a tracepoint has no return, and --on %s asks for one", it.on)
+	}
+	if err := r.checkCategory(it); err != nil {
 		return Probe{}, err
 	}
 	skbs := skbArguments(proto.Params)
@@ -405,33 +370,39 @@ func (p *Plan) resolveTracepoint(it item, sys System) (Probe, error) {
 		return Probe{}, it.refuse(NoSkb, "a tracepoint with a packet is tracepoint:net:netif_receive_skb",
 			"%s carries no struct sk_buff *: %s", it.symbol, parameters(proto))
 	}
-	if it.numbered {
-		p.notice("probe %q: @%d is ignored, as a tracepoint tells which argument is the packet", it.asked, it.number)
+	if it.number > 0 {
+		r.remark(aboutNumber, it, "@%d is ignored, as a tracepoint tells which argument is the packet", it.number)
 	}
 	if len(skbs) > 1 {
-		p.notice("probe %q: %s carries %d packets, %s; the first is captured", it.asked, it.symbol, len(skbs), parameters(proto))
+		r.remark(aboutSeveral, it, "%s carries %d packets, %s; the first is captured", it.symbol, len(skbs), parameters(proto))
 	}
-	sock := sockArgument(proto.Params)
+	return it.tracepoint(proto), nil
+}
+
+// tracepoint makes the probe of a tracepoint that carries a packet.
+func (it item) tracepoint(proto *btf.FuncProto) Probe {
+	skb, sock := skbArguments(proto.Params)[0], sockArgument(proto.Params)
 	return Probe{
 		Text: it.text(), Name: it.text(), Kind: Tracepoint, Symbol: it.symbol, Category: it.category,
-		Arg: skbs[0], Sock: sock, Extra: -1, sockPosition: sock + 1, Prototype: prototype(it.symbol, proto), Backend: BackendRawTracepoint, position: skbs[0] + 1,
-	}, nil
+		Arg: skb, Sock: sock, sockPosition: sock + 1, Extra: -1, Prototype: prototype(it.symbol, proto),
+		Backend: BackendRawTracepoint, position: skb + 1, named: it.named(),
+	}
 }
 
 // checkCategory compares the category with tracefs. A raw tracepoint is found
 // by its name alone, so an unreadable tracefs is no reason to refuse.
-func (p *Plan) checkCategory(it item, sys System) error {
-	listed, err := sys.HasEvent(it.category, it.symbol)
+func (r *resolver) checkCategory(it item) error {
+	listed, err := r.sys.HasEvent(it.category, it.symbol)
 	if listed || err != nil {
 		return nil
 	}
-	categories, err := sys.EventCategories(it.symbol)
+	categories, err := r.sys.EventCategories(it.symbol)
 	if err != nil {
 		return nil
 	}
 	if len(categories) == 0 {
 		// DECLARE_TRACE makes a tracepoint without an event.
-		p.notice("probe %q: tracefs does not list %s, so its category is not checked", it.asked, it.symbol)
+		r.remark(aboutCategory, it, "tracefs does not list %s, so its category is not checked", it.symbol)
 		return nil
 	}
 	var texts []string

@@ -127,48 +127,89 @@ func TestResolveProbes(t *testing.T) {
 }
 
 func TestRefuseProbes(t *testing.T) {
-	const accepted = "a probe is func@N or tracepoint:category:name, as in -f icmp_rcv@1,tracepoint:skb:kfree_skb"
+	const adviceSock = "a struct sock * does not lead to the packet at hand; trace a function that takes both, such as __tcp_transmit_skb or tcp_v4_do_rcv"
 	for _, test := range []struct {
 		probe      string
 		reason     Reason
 		text, hint string
 	}{
 		// The grammar.
-		{"", NoProbe, "probes: there is nothing to trace", "name a function or a tracepoint with -f/--function, as in -f icmp_rcv@1"},
+		{"", NoProbe, "probes: there is nothing to trace", "name a function or a tracepoint with -f/--function, as in -f icmp_rcv"},
 		{"icmp_rcv@1,", BadSyntax, `probes "icmp_rcv@1,": there is a comma without a probe next to it`, accepted},
 		{"icmp_rcv@0", BadSyntax, `probe "icmp_rcv@0": arguments are counted from 1`, "as in -f icmp_rcv@1, for the first argument"},
 		{"icmp_rcv@", BadSyntax, `probe "icmp_rcv@": the number of the argument is missing behind the @`, "as in -f icmp_rcv@1, for the first argument"},
 		{"icmp_rcv@x", BadSyntax, `probe "icmp_rcv@x": "x" is not the number of an argument`, "as in -f icmp_rcv@1, for the first argument"},
 		{"icmp_rcv@-1", BadSyntax, `probe "icmp_rcv@-1": "-1" is not the number of an argument`, "as in -f icmp_rcv@1, for the first argument"},
 		{"icmp_rcv@99999999999999999999", BadSyntax, `probe "icmp_rcv@99999999999999999999": "99999999999999999999" is too large for the number of an argument`, "as in -f icmp_rcv@1, for the first argument"},
-		{"tcp_rcv_established@2@1", NotInThisVersion, `probe "tcp_rcv_established@2@1": a second argument number (@1) is for user C and not in this version`, "try -f tcp_rcv_established@2"},
+		{"icmp_rcv@1@0", BadSyntax, `probe "icmp_rcv@1@0": arguments are counted from 1`, "as in -f icmp_rcv@1@2, for the second argument as the extra one"},
+		{"icmp_rcv@1@1@1", BadSyntax, `probe "icmp_rcv@1@1@1": "1@1" is not the number of an argument`, "as in -f icmp_rcv@1@2, for the second argument as the extra one"},
+		{"tcp_*@1@2", BadSyntax, `probe "tcp_*@1@2": an extra argument is for one function, not for a pattern`, "try -f tcp_*@1"},
+		{"icmp_rcv%exit", BadSyntax, `probe "icmp_rcv%exit": "exit" is neither entry nor return nor both`, "as in -f icmp_rcv%return"},
+		{"icmp_[rcv", BadSyntax, `probe "icmp_[rcv": "icmp_[rcv" is not the name of a function`, accepted},
+		{"icmp;*", BadSyntax, `probe "icmp;*": "icmp;*" is not the name of a function`, accepted},
+		{"/icmp(/", BadSyntax, `probe "/icmp(/": no regular expression: missing closing ): ` + "`icmp(`", "as in -f '/^ip_.*rcv/'"},
+		{"//", BadSyntax, `probe "//": the regular expression is empty`, "as in -f '/^ip_.*rcv/'"},
+		{"/icmp", BadSyntax, `probe "/icmp": the regular expression has no closing /`, "as in -f '/^ip_.*rcv/'"},
 		{"@1", BadSyntax, `probe "@1": the name is missing`, accepted},
 		{"icmp rcv@1", BadSyntax, `probe "icmp rcv@1": "icmp rcv" is not the name of a function`, accepted},
-		{"tcp_*@1", NotInThisVersion, `probe "tcp_*@1": patterns are not in this version`, accepted},
 		{"icmp_rcv+4@1", NotInThisVersion, `probe "icmp_rcv+4@1": a place inside of a function is not in this version`, accepted},
-		{"kretprobe:icmp_rcv", NotInThisVersion, `probe "kretprobe:icmp_rcv": probes of kind "kretprobe" are not in this version`, accepted},
+		{"kretprobe:icmp_rcv@1", BadSyntax, `probe "kretprobe:icmp_rcv@1": the return of a function is written func%return`, "try -f icmp_rcv%return"},
+		{"fentry:icmp_*", BadSyntax, `probe "fentry:icmp_*": netcap chooses how to attach to a function`, "try -f icmp_rcv"},
+		{"tp_btf:kfree_skb", BadSyntax, `probe "tp_btf:kfree_skb": netcap chooses how to attach to a tracepoint`, "as in -f tracepoint:skb:kfree_skb"},
 		{"usdt:app:rx@1", NotInThisVersion, `probe "usdt:app:rx@1": probes of kind "usdt" are not in this version`, accepted},
-		{"skb:kfree_skb", BadSyntax, `probe "skb:kfree_skb": "skb:" is not a kind of probe`, "for a tracepoint, write -f tracepoint:skb:kfree_skb"},
-		{":x@1", BadSyntax, `probe ":x@1": ":" is not a kind of probe`, accepted},
+		{"skb:kfree_skb", BadSyntax, `probe "skb:kfree_skb": "skb:" is neither a kind of probe nor a module`, "for a tracepoint, write -f tracepoint:skb:kfree_skb"},
+		{":x@1", BadSyntax, `probe ":x@1": ":" is neither a kind of probe nor the name of a module`, accepted},
 		{"tp:kfree_skb", BadSyntax, `probe "tp:kfree_skb": a tracepoint is written tp:category:name`, "as in -f tracepoint:skb:kfree_skb"},
 		{"tracepoint:../x:kfree_skb", BadSyntax, `probe "tracepoint:../x:kfree_skb": "../x" is not the category of a tracepoint`, "as in -f tracepoint:skb:kfree_skb"},
 		{"tracepoint:skb:a/b", BadSyntax, `probe "tracepoint:skb:a/b": "a/b" is not the name of a tracepoint`, accepted},
 
 		// The kernel's functions.
-		{"icmp_rcv", MissingArgument, `probe "icmp_rcv": the number of the argument with the packet is missing; icmp_rcv takes 1 argument: (struct sk_buff *skb)`, `argument 1 is "struct sk_buff *skb"; try -f icmp_rcv@1`},
 		{"icmp_rcv@3", NoArgument, `probe "icmp_rcv@3": icmp_rcv takes 1 argument`, `argument 1 is "struct sk_buff *skb"; try -f icmp_rcv@1`},
 		{"icmp_rcv@7", NoArgument, `probe "icmp_rcv@7": icmp_rcv takes 1 argument`, `argument 1 is "struct sk_buff *skb"; try -f icmp_rcv@1`},
 		{"ip_local_deliver_finish@1", NotSkb, `probe "ip_local_deliver_finish@1": argument 1 of ip_local_deliver_finish is no struct sk_buff *: int ip_local_deliver_finish(struct net *net, struct sock *sk, struct sk_buff *skb)`, `argument 3 is "struct sk_buff *skb"; try -f ip_local_deliver_finish@3`},
-		{"skb_cmp", MissingArgument, `probe "skb_cmp": the number of the argument with the packet is missing; skb_cmp takes 2 arguments: (const struct sk_buff *a, struct sk_buff *b)`, "try -f skb_cmp@1 or -f skb_cmp@2"},
-		{"skb_init@1", NoArgument, `probe "skb_init@1": skb_init takes no arguments`, "skb_init takes no packet in a register; trace a function that it is called by, or that it calls"},
-		{"tcp_v4_connect@1", NotSkb, `probe "tcp_v4_connect@1": argument 1 of tcp_v4_connect is no struct sk_buff *: int tcp_v4_connect(struct sock *sk)`, "tcp_v4_connect takes no packet in a register; trace a function that it is called by, or that it calls"},
+		{"skb_init@1", NoArgument, `probe "skb_init@1": skb_init takes no arguments`, "trace a function that it is called by, or that it calls"},
+		{"tcp_v4_connect@1", NotSkb, `probe "tcp_v4_connect@1": argument 1 of tcp_v4_connect is no struct sk_buff *: int tcp_v4_connect(struct sock *sk)`, adviceSock},
+		{"tcp_v4_connect", NotSkb, `probe "tcp_v4_connect": tcp_v4_connect takes no packet: int tcp_v4_connect(struct sock *sk)`, adviceSock},
+		{"hooked", NotSkb, `probe "hooked": hooked takes no packet: int hooked(const struct nf_hook_state *state)`, "a struct nf_hook_state does not lead to the packet; trace nf_hook_slow, or a hook that takes both"},
+		{"list_in", NotSkb, `probe "list_in": list_in takes no packet: void list_in(struct list_head *head)`, "if argument 1 is a list of skbs, write -f list_in@1"},
 		{"logs@3", NoArgument, `probe "logs@3": logs takes 2 arguments`, `argument 1 is "struct sk_buff *skb"; try -f logs@1`},
-		{"on_stack@7", StackArgument, `probe "on_stack@7": argument 7 is on the stack; only the 6 arguments in registers can be captured`, "on_stack takes no packet in a register; trace a function that it is called by, or that it calls"},
-		{"mod_rx@7", StackArgument, `probe "mod_rx@7": argument 7 is on the stack; only the 6 arguments in registers can be captured`, ""},
-		{"mod_rx", MissingArgument, `probe "mod_rx": the number of the argument with the packet is missing, and there is no BTF to find it in`, "try -f mod_rx@N with the N of its C declaration"},
-		{"icmp_rvc@1", NoFunction, `probe "icmp_rvc@1": this kernel has no function icmp_rvc`, "did you mean icmp_rcv@1?"},
-		{"dev_queue_xmit@1", NoFunction, `probe "dev_queue_xmit@1": this kernel has no function dev_queue_xmit`, "did you mean __dev_queue_xmit@1?"},
-		{"ip_rcv_core@1", NoFunction, `probe "ip_rcv_core@1": this kernel has no function ip_rcv_core`, "the compiler has made ip_rcv_core.isra.0 of it; try that name, with the argument's number as @N"},
+		{"sock_on_stack@1@7", StackArgument, `probe "sock_on_stack@1@7": argument 7 is on the stack; the extra argument has to be one of the 6 in registers`, "leave the second number out"},
+		{"icmp_rcv@1@2", NoArgument, `probe "icmp_rcv@1@2": icmp_rcv takes 1 argument: (struct sk_buff *skb)`, "leave the second number out"},
+		{"mod_rx@1@7", StackArgument, `probe "mod_rx@1@7": argument 7 is on the stack; the extra argument has to be one of the 6 in registers`, "leave the second number out"},
+		{"mod_rx@4000000000", NoArgument, `probe "mod_rx@4000000000": no function takes 4000000000 arguments`, ""},
+		{"mod_rx%return", MissingArgument, `probe "mod_rx%return": there is no BTF for mod_rx, so the argument with the packet has to be given`, "try -f mod_rx@N with the N of its C declaration"},
+		{"mod_rx@1%return", NoReturn, `probe "mod_rx@1%return": there is no BTF for mod_rx, without which its return cannot be traced`, "try -f mod_rx@1 for its entry"},
+		{"mod_rx", MissingArgument, `probe "mod_rx": there is no BTF for mod_rx, so the argument with the packet has to be given`, "try -f mod_rx@N with the N of its C declaration"},
+		{"icmp_rvc@1", NoFunction, `probe "icmp_rvc@1": this kernel has no function icmp_rvc`, "did you mean icmp_rcv?"},
+		{"dev_queue_xmit@2", NoFunction, `probe "dev_queue_xmit@2": this kernel has no function dev_queue_xmit: compilers inline it`, "nearest to it: -f __dev_queue_xmit"},
+		{"ip_rcv_core@1", NoFunction, `probe "ip_rcv_core@1": this kernel has no function ip_rcv_core: the compiler has made ip_rcv_core.isra.0 of it, whose arguments nobody describes`, "nearest to it: -f ip_rcv"},
+		{"odd_core@1", NoFunction, `probe "odd_core@1": this kernel has no function odd_core`, "the compiler has made odd_core.isra.0 of it, whose arguments may be others; try -f odd_core.isra.0@1"},
+		{"odd_core", NoFunction, `probe "odd_core": this kernel has no function odd_core`, "the compiler has made odd_core.isra.0 of it; try that name, with the argument's number as @N"},
+		{"dev_qdisc_enqueue", Untraceable, `probe "dev_qdisc_enqueue": dev_qdisc_enqueue cannot be traced here: the compiler has inlined it everywhere, so that there is no place to trace`, "nearest to it: -f __dev_queue_xmit"},
+		{"xmit_one", Untraceable, `probe "xmit_one": xmit_one cannot be traced here: it is on the kernel's blacklist of kprobes`, "trace a function that calls it; which those are, the kernel does not tell"},
+		{"__traceiter_kfree_skb", Untraceable, `probe "__traceiter_kfree_skb": it is not safe to trace, or of no use: it runs inside of a tracepoint; trace the tracepoint`, ""},
+
+		// Its modules.
+		{"nf_nat:nf_nat_packet", NoModule, `probe "nf_nat:nf_nat_packet": module nf_nat is not loaded`, `load it with "modprobe nf_nat" first; what is loaded later is not traced`},
+		{"nf-nat:*", NoModule, `probe "nf-nat:*": module nf_nat is not loaded`, `load it with "modprobe nf_nat" first; what is loaded later is not traced`},
+		{"nf_conntrak:*", NoModule, `probe "nf_conntrak:*": there is no module nf_conntrak, and "nf_conntrak:" is no kind of probe`, "did you mean module nf_conntrack? lsmod(8) lists the modules; for a tracepoint, write -f tracepoint:category:name"},
+		{"nf_conntrack:icmp_rcv", NoFunction, `probe "nf_conntrack:icmp_rcv": module nf_conntrack has no function icmp_rcv`, "try -f vmlinux:icmp_rcv"},
+		{"vmlinux:nf_conntrack_in", NoFunction, `probe "vmlinux:nf_conntrack_in": module vmlinux has no function nf_conntrack_in`, "try -f nf_conntrack:nf_conntrack_in"},
+		{"nf_conntrack:nowhere", NoFunction, `probe "nf_conntrack:nowhere": module nf_conntrack has no function nowhere`, "a function that the compiler has inlined everywhere cannot be probed; /proc/kallsyms lists the others"},
+		{"nf_conntrack:tcp_*", NoMatch, `probe "nf_conntrack:tcp_*": no function that takes a packet matches`, "kernels before 5.11 do not describe the functions of modules: name one with its argument there, as in -f nf_conntrack:FUNCTION@1"},
+
+		// Patterns and sets.
+		{"nowhere_*", NoMatch, `probe "nowhere_*": no function that takes a packet matches`, "a glob covers the whole name, as in -f 'tcp_*'; a regular expression any part of it, as in -f '/^tcp_.*rcv/'"},
+		{"tp:nowhere:*", NoMatch, `probe "tp:nowhere:*": no tracepoint that takes a packet matches`, ""},
+		{"skb_queue_*", NoMatch, `probe "skb_queue_*": nothing of it can be traced; 1 left out: 1 (takes a queue or a list, not a packet)`, "a glob covers the whole name, as in -f 'tcp_*'; a regular expression any part of it, as in -f '/^tcp_.*rcv/'"},
+		{"bridge", NoMatch, `probe "bridge": this kernel has nothing of the set bridge, frames that a bridge takes; from module bridge`, "load the module that it is about, or name functions"},
+		{"rx@1", BadSyntax, `probe "rx@1": rx is a set of functions, each with its own argument`, "try -f rx"},
+		{"rx@1@2", BadSyntax, `probe "rx@1@2": an extra argument is for one function, not for a set`, "try -f rx"},
+
+		// Returns.
+		{"tp:skb:kfree_skb%return", NoReturn, `probe "tp:skb:kfree_skb%return": a tracepoint has no return`, "try -f tracepoint:skb:kfree_skb"},
+		{"logs%return", NoReturn, `probe "logs%return": the return of logs cannot be traced by fexit: a variable number of arguments`, "try -f logs for its entry"},
+		{"by_value@2%both", NoReturn, `probe "by_value@2%both": the return of by_value cannot be traced by fexit: more arguments than registers, or structs by value among them`, "try -f by_value@2 for its entry"},
 		{"nowhere_near@1", NoFunction, `probe "nowhere_near@1": this kernel has no function nowhere_near`, "a function that the compiler has inlined everywhere cannot be probed; /proc/kallsyms lists the others"},
 
 		// Its tracepoints.
@@ -225,8 +266,9 @@ func TestRefuseRest(t *testing.T) {
 
 func TestSuggest(t *testing.T) {
 	for name, want := range map[string]string{
-		"dev_queue_xmit": "did you mean __dev_queue_xmit@1?",
-		"ip_rcv_core":    "the compiler has made ip_rcv_core.isra.0 of it; try that name, with the argument's number as @N",
+		"__dev_queue_xmt": "did you mean __dev_queue_xmit?",
+		"dev_queue_xmit":  "nearest to it: -f __dev_queue_xmit",
+		"odd_core":        "the compiler has made odd_core.isra.0 of it; try that name, with the argument's number as @N",
 	} {
 		if got := Suggest(name, newKernel()); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
@@ -455,8 +497,7 @@ func TestArm64(t *testing.T) {
 
 	k.arch = "riscv64"
 	_, err = Resolve(Request{Probes: []string{"icmp_rcv@1"}}, k)
-	requireRefusal(t, err, StackArgument, `probe "icmp_rcv@1": functions cannot be probed on riscv64 in this version`,
-		"icmp_rcv takes no packet in a register; trace a function that it is called by, or that it calls")
+	requireRefusal(t, err, StackArgument, `probe "icmp_rcv@1": functions cannot be probed on riscv64 in this version`, "")
 }
 
 func TestPlanString(t *testing.T) {

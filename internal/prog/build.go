@@ -72,14 +72,15 @@ type Program struct {
 // Programs returns the programs of p in the order of their first probes.
 func Programs(p *plan.Plan) []Program {
 	var programs []Program
-	shared := make(map[string]int)
+	shared := make(map[string]int) // by shell
 	for i, probe := range p.Probes {
-		if at, ok := shared[probe.Backend]; ok && probe.Shared {
+		shell := shellOf(probe)
+		if at, ok := shared[shell]; ok && probe.Shared {
 			programs[at].Probes = append(programs[at].Probes, i)
 			continue
 		}
 		if probe.Shared {
-			shared[probe.Backend] = len(programs)
+			shared[shell] = len(programs)
 		}
 		programs = append(programs, Program{Name: fmt.Sprintf("probe_%d", i), Probes: []int{i}})
 		if probe.On != plan.OnEntry {
@@ -112,35 +113,38 @@ func argument(n int, stack bool) uint8 {
 	return uint8(n)
 }
 
+// shape is how a program goes from an argument to packets.
+type shape int
+
+const (
+	one   shape = iota // one skb
+	list               // a list of them
+	frame              // an Ethernet frame
+)
+
 // shellOf returns the name of the attach shell for a probe.
 func shellOf(probe plan.Probe) string {
-	list := probe.Form == plan.SkbQueue || probe.Form == plan.SkbList
-	frame := probe.Form == plan.XDPBuff
+	shape := one
+	switch probe.Form {
+	case plan.SkbQueue, plan.SkbList:
+		shape = list
+	case plan.XDPBuff:
+		shape = frame
+	}
 	switch probe.Backend {
 	case plan.BackendRawTracepoint:
 		return bpf.ProbesProgNetcapRawTracepoint
 	case plan.BackendTpBTF:
 		return bpf.ProbesProgNetcapTpBtf
 	case plan.BackendKprobeMulti:
-		return bpf.ProbesProgNetcapKprobeMulti
+		return [...]string{bpf.ProbesProgNetcapKprobeMulti, bpf.ProbesProgNetcapKprobeMultiList, bpf.ProbesProgNetcapKprobeMultiFrame}[shape]
 	case plan.BackendFentry:
-		switch {
-		case list:
-			return bpf.ProbesProgNetcapFentryList
-		case frame:
-			return bpf.ProbesProgNetcapFentryFrame
-		}
-		return bpf.ProbesProgNetcapFentry
+		return [...]string{bpf.ProbesProgNetcapFentry, bpf.ProbesProgNetcapFentryList, bpf.ProbesProgNetcapFentryFrame}[shape]
 	}
-	switch {
-	case list:
-		return bpf.ProbesProgNetcapKprobeList
-	case frame:
-		return bpf.ProbesProgNetcapKprobeFrame
-	case probe.Shared:
-		return bpf.ProbesProgNetcapKprobeShared
+	if probe.Shared {
+		return [...]string{bpf.ProbesProgNetcapKprobeShared, bpf.ProbesProgNetcapKprobeSharedList, bpf.ProbesProgNetcapKprobeSharedFrame}[shape]
 	}
-	return bpf.ProbesProgNetcapKprobe
+	return [...]string{bpf.ProbesProgNetcapKprobe, bpf.ProbesProgNetcapKprobeList, bpf.ProbesProgNetcapKprobeFrame}[shape]
 }
 
 // Machine is what the programs have to know of the machine that loads them.
@@ -179,8 +183,8 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 		case plan.BackendFentry, plan.BackendTpBTF:
 			program.AttachTo = first.Symbol
 		}
-		if shell == bpf.ProbesProgNetcapKprobeShared {
-			spec.Maps[bpf.ProbesMapPlaces].MaxEntries = uint32(len(made.Probes))
+		if first.Shared && first.Backend == plan.BackendKprobe {
+			spec.Maps[bpf.ProbesMapPlaces].MaxEntries = uint32(2*len(p.Probes) + 64) // a name may be that of several functions
 			places = true
 		}
 		if !made.Return {

@@ -68,8 +68,12 @@ func (s *Session) detachHooks() error {
 			}
 		}
 	}
-	for _, l := range s.hooks {
-		if err := l.Close(); err != nil {
+	closed := make(chan error)
+	for _, l := range s.hooks { // each waits for the processors
+		go func() { closed <- l.Close() }()
+	}
+	for range s.hooks {
+		if err := <-closed; err != nil {
 			errs = append(errs, fmt.Errorf("detach what packets are followed by: %w", err))
 		}
 	}

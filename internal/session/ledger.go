@@ -186,6 +186,9 @@ func (s *Session) missedNow(i int) uint64 {
 			continue
 		}
 		program = a.program
+		if a.link == nil {
+			continue
+		}
 		info, err := a.link.Info()
 		if err != nil {
 			continue

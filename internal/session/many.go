@@ -15,30 +15,34 @@ import (
 
 // attachMulti attaches a program to all of its functions by one link of
 // kprobe.multi, which refuses all of them if it refuses one. Then halves are
-// tried, so that the error names the one.
-func (s *Session) attachMulti(ctx context.Context, program prog.Program) error {
+// attached, and halves of those, until only that one is left.
+func (s *Session) attachMulti(ctx context.Context, program prog.Program, probes []int) error {
 	loaded := s.collection.Programs[program.Name]
-	err := s.multi(loaded, program, program.Probes)
-	if err == nil || errors.Is(err, ebpf.ErrNotSupported) || len(program.Probes) == 1 {
-		return s.multiError(program.Probes, err)
+	err := s.multi(loaded, program, probes)
+	switch {
+	case err == nil || errors.Is(err, ebpf.ErrNotSupported):
+		return s.multiError(probes, err)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case len(probes) == 1:
+		return s.leaveOut(probes[0], err)
 	}
-	probes := program.Probes
-	for len(probes) > 1 {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		half := probes[:len(probes)/2]
-		l, e := link.KprobeMulti(loaded, s.multiOptions(half))
-		if e == nil {
-			probes = probes[len(half):]
-			if e := l.Close(); e != nil {
-				return e
-			}
-			continue
-		}
-		probes, err = half, e
+	half := len(probes) / 2
+	if err := s.attachMulti(ctx, program, probes[:half]); err != nil {
+		return err
 	}
-	return s.multiError(probes, err)
+	s.options.progress("attaching", probes[half], len(s.plan.Probes))
+	return s.attachMulti(ctx, program, probes[half:])
+}
+
+// leaveOut goes on without a probe that a pattern has brought, and refuses to
+// without one that was asked for by name.
+func (s *Session) leaveOut(probe int, err error) error {
+	if s.plan.Probes[probe].Named() {
+		return &AttachError{s.plan.Probes[probe], err}
+	}
+	s.LeftOut = append(s.LeftOut, probe)
+	return nil
 }
 
 func (s *Session) multiError(probes []int, err error) error {
@@ -53,7 +57,7 @@ func (s *Session) multi(loaded *ebpf.Program, program prog.Program, probes []int
 	if err != nil {
 		return err
 	}
-	s.attached = append(s.attached, &attachment{link: l, program: program.Name, probes: probes})
+	s.attached = append(s.attached, &attachment{closer: l, link: l, program: program.Name, probes: probes})
 	return nil
 }
 
@@ -85,16 +89,25 @@ func (s *Session) attachShared(ctx context.Context, program prog.Program) error 
 			}
 		}
 	}
+	pmu, err := kprobePMU()
+	if err != nil {
+		return &AttachError{s.plan.Probes[program.Probes[0]], err}
+	}
 	loaded := s.collection.Programs[program.Name]
 	for n, i := range program.Probes {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		l, err := link.Kprobe(symbols[n], loaded, nil)
-		if err != nil {
-			return &AttachError{s.plan.Probes[i], err}
+		for _, address := range addresses[symbols[n]] {
+			l, err := openAddressProbe(pmu, address, loaded)
+			if err != nil {
+				if err := s.leaveOut(i, err); err != nil {
+					return err
+				}
+				break
+			}
+			s.attached = append(s.attached, &attachment{closer: l, program: program.Name, probes: []int{i}})
 		}
-		s.attached = append(s.attached, &attachment{link: l, program: program.Name, probes: []int{i}})
 		s.options.progress("attaching", n+1, len(program.Probes))
 	}
 	return nil

@@ -11,8 +11,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -31,23 +33,35 @@ import (
 // as unaccounted.
 const settleMax = 500 * time.Millisecond
 
+// detachAtOnce is how many kprobes are taken off at a time, each in a thread of
+// its own.
+const detachAtOnce = 64
+
 // Session is a plan at work. It is made by [Open] and ends with [Session.Close].
 type Session struct {
-	plan        *plan.Plan
-	stripes     int
-	programs    []prog.Program
-	collection  *ebpf.Collection
-	attached    []*attachment
+	plan       *plan.Plan
+	stripes    int
+	programs   []prog.Program
+	collection *ebpf.Collection
+	attached   []*attachment
+	missed     []uint64 // of each probe, when it was detached
+	reader     *ringbuf.Reader
+	options    Options
+
 	hooks       []link.Link // of functions that are listened to
 	hooksMissed uint64
-	missed      []uint64 // of each probe, when it was detached
-	reader      *ringbuf.Reader
-	options     Options
+
+	// LeftOut are the probes that patterns have brought and that the kernel has
+	// refused, by their position in the plan.
+	LeftOut []int
+	// LoadTime and AttachTime are how long the kernel took.
+	LoadTime, AttachTime time.Duration
 }
 
-// attachment is one link, and the probes that hang on it.
+// attachment is what keeps probes attached, and the probes that hang on it.
 type attachment struct {
-	link    link.Link
+	closer  io.Closer
+	link    link.Link // nil if the kernel tells nothing of it
 	program string
 	probes  []int
 }
@@ -114,6 +128,7 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 		options:  options,
 	}
 	var err error
+	start := time.Now()
 	if s.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: options.Types}); err != nil {
 		if symbol := refusedHook(p, err); symbol != "" {
 			return nil, &FollowError{Symbol: symbol, Err: err}
@@ -123,6 +138,8 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 	if s.reader, err = ringbuf.NewReader(s.collection.Maps[bpf.ProbesMapRing]); err != nil {
 		return nil, errors.Join(&LoadError{Err: err}, s.Close())
 	}
+	s.LoadTime = time.Since(start)
+	start = time.Now()
 	if err := s.attachHooks(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -137,6 +154,7 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 			}
 		}
 	}
+	s.AttachTime = time.Since(start)
 	return s, nil
 }
 
@@ -160,15 +178,18 @@ func (s *Session) attach(ctx context.Context, program prog.Program) error {
 	first := s.plan.Probes[program.Probes[0]]
 	switch {
 	case first.Backend == plan.BackendKprobeMulti:
-		return s.attachMulti(ctx, program)
+		return s.attachMulti(ctx, program, program.Probes)
 	case first.Shared:
 		return s.attachShared(ctx, program)
 	}
 	l, err := attachOne(first, loaded)
+	if err != nil && first.Backend == plan.BackendKprobe {
+		return s.leaveOut(program.Probes[0], err)
+	}
 	if err != nil {
 		return &AttachError{first, err}
 	}
-	s.attached = append(s.attached, &attachment{link: l, program: program.Name, probes: program.Probes})
+	s.attached = append(s.attached, &attachment{closer: l, link: l, program: program.Name, probes: program.Probes})
 	return nil
 }
 
@@ -198,14 +219,30 @@ func (s *Session) Detach() error {
 		}
 	}
 	s.attached = nil
-	for i, a := range attached {
-		if err := a.link.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("detach probe %q: %w", s.plan.Probes[a.probes[0]].Text, err))
-		}
-		if len(attached) > 1 {
-			s.options.progress("detaching", i+1, len(attached))
-		}
+	// To take a kprobe off, the kernel waits until no processor can be in it
+	// (synchronize_rcu of unregister_kprobes): many can wait at once.
+	var (
+		mu   sync.Mutex
+		done int
+		wg   sync.WaitGroup
+		free = make(chan struct{}, detachAtOnce)
+	)
+	for _, a := range attached {
+		free <- struct{}{}
+		wg.Go(func() {
+			err := a.closer.Close()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("detach probe %q: %w", s.plan.Probes[a.probes[0]].Text, err))
+			}
+			if done++; len(attached) > 1 {
+				s.options.progress("detaching", done, len(attached))
+			}
+			<-free
+		})
 	}
+	wg.Wait()
 	if len(attached) > 0 {
 		errs = append(errs, s.settle())
 	}
