@@ -12,6 +12,7 @@
 //   - include/filter.h: the stub that waits for the user's expression
 //   - include/tunnel.h: the packet inside of a tunnel, and the stub for it
 //   - include/walk.h: the bytes that are not linear
+//   - include/follow.h: packets that are followed from their first match on
 //   - include/event.h: the bytes on the ring buffer and the counters
 //   - include/config.h, include/maps.h: constants and maps
 //   - include/kernel.h: what is read of the kernel's own structs

@@ -348,3 +348,78 @@ int netcap_learn_closed(struct pt_regs *ctx)
 {
 	return learn_closed(register_of(ctx, 0));
 }
+
+/* The functions that are listened to in order to follow packets.
+ *
+ * Their arguments are read like memory: what the verifier takes for a pointer to
+ * a struct cannot be handed to a function that takes numbers.
+ */
+static __always_inline __u64 number_of(struct bpf_raw_tracepoint_args *ctx, __u32 argument)
+{
+	__u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), &ctx->args[argument & 15]);
+	return value;
+}
+
+/* It makes an skb from another. */
+SEC("fexit")
+int netcap_follow_made(struct bpf_raw_tracepoint_args *ctx)
+{
+	netcap_derive(number_of(ctx, probe_arg), number_of(ctx, probe_value), probe_why);
+	return 0;
+}
+
+/* It makes a list of skbs. */
+SEC("fexit")
+int netcap_follow_list(struct bpf_raw_tracepoint_args *ctx)
+{
+	derive_list(number_of(ctx, probe_arg), number_of(ctx, probe_value), probe_why);
+	return 0;
+}
+
+/* It may take an skb apart that consists of a list of others. */
+SEC("fentry")
+int netcap_follow_parts(struct bpf_raw_tracepoint_args *ctx)
+{
+	derive_fragments(number_of(ctx, probe_arg));
+	return 0;
+}
+
+/* It gives an skb another head. */
+SEC("fentry")
+int netcap_follow_expand(struct bpf_raw_tracepoint_args *ctx)
+{
+	expand(number_of(ctx, probe_arg));
+	return 0;
+}
+
+SEC("fexit")
+int netcap_follow_expanded(struct bpf_raw_tracepoint_args *ctx)
+{
+	expanded(number_of(ctx, probe_arg));
+	return 0;
+}
+
+/* It frees the data of an skb. */
+SEC("fentry")
+int netcap_follow_data(struct bpf_raw_tracepoint_args *ctx)
+{
+	frees_data(number_of(ctx, probe_arg));
+	return 0;
+}
+
+SEC("fexit")
+int netcap_follow_data_freed(struct bpf_raw_tracepoint_args *ctx)
+{
+	freed_data(number_of(ctx, probe_arg));
+	return 0;
+}
+
+/* It frees an skb, or empties it for another packet. */
+SEC("fentry")
+int netcap_follow_freed(struct bpf_raw_tracepoint_args *ctx)
+{
+	freed(number_of(ctx, probe_arg));
+	return 0;
+}

@@ -34,7 +34,8 @@ type ProbesCounts struct {
 	LostList           uint64
 	LostReturn         uint64
 	RejectedNoOwner    uint64
-	Unused             [13]uint64
+	FollowFull         uint64
+	Unused             [12]uint64
 }
 
 type ProbesDetails struct {
@@ -99,6 +100,8 @@ type ProbesOwner struct {
 const (
 	ProbesMapCalls                    = "calls"
 	ProbesMapCounters                 = "counters"
+	ProbesMapFollowed                 = "followed"
+	ProbesMapHeads                    = "heads"
 	ProbesMapOwners                   = "owners"
 	ProbesMapPlaces                   = "places"
 	ProbesMapRing                     = "ring"
@@ -108,6 +111,14 @@ const (
 	ProbesProgNetcapFentryFrame       = "netcap_fentry_frame"
 	ProbesProgNetcapFentryList        = "netcap_fentry_list"
 	ProbesProgNetcapFexit             = "netcap_fexit"
+	ProbesProgNetcapFollowData        = "netcap_follow_data"
+	ProbesProgNetcapFollowDataFreed   = "netcap_follow_data_freed"
+	ProbesProgNetcapFollowExpand      = "netcap_follow_expand"
+	ProbesProgNetcapFollowExpanded    = "netcap_follow_expanded"
+	ProbesProgNetcapFollowFreed       = "netcap_follow_freed"
+	ProbesProgNetcapFollowList        = "netcap_follow_list"
+	ProbesProgNetcapFollowMade        = "netcap_follow_made"
+	ProbesProgNetcapFollowParts       = "netcap_follow_parts"
 	ProbesProgNetcapKprobe            = "netcap_kprobe"
 	ProbesProgNetcapKprobeFrame       = "netcap_kprobe_frame"
 	ProbesProgNetcapKprobeList        = "netcap_kprobe_list"
@@ -126,6 +137,7 @@ const (
 	ProbesVarDataOffset               = "data_offset"
 	ProbesVarDropNoDevice             = "drop_no_device"
 	ProbesVarFilterReadsAddresses     = "filter_reads_addresses"
+	ProbesVarFollow                   = "follow"
 	ProbesVarHeaderBytes              = "header_bytes"
 	ProbesVarInnerMode                = "inner_mode"
 	ProbesVarNameAccepts              = "name_accepts"
@@ -142,6 +154,7 @@ const (
 	ProbesVarProbeReturns             = "probe_returns"
 	ProbesVarProbeSock                = "probe_sock"
 	ProbesVarProbeValue               = "probe_value"
+	ProbesVarProbeWhy                 = "probe_why"
 	ProbesVarScopeByComm              = "scope_by_comm"
 	ProbesVarScopeByCpu               = "scope_by_cpu"
 	ProbesVarScopeByUid               = "scope_by_uid"
@@ -212,6 +225,14 @@ type ProbesProgramSpecs struct {
 	NetcapFentryFrame       *ebpf.ProgramSpec `ebpf:"netcap_fentry_frame"`
 	NetcapFentryList        *ebpf.ProgramSpec `ebpf:"netcap_fentry_list"`
 	NetcapFexit             *ebpf.ProgramSpec `ebpf:"netcap_fexit"`
+	NetcapFollowData        *ebpf.ProgramSpec `ebpf:"netcap_follow_data"`
+	NetcapFollowDataFreed   *ebpf.ProgramSpec `ebpf:"netcap_follow_data_freed"`
+	NetcapFollowExpand      *ebpf.ProgramSpec `ebpf:"netcap_follow_expand"`
+	NetcapFollowExpanded    *ebpf.ProgramSpec `ebpf:"netcap_follow_expanded"`
+	NetcapFollowFreed       *ebpf.ProgramSpec `ebpf:"netcap_follow_freed"`
+	NetcapFollowList        *ebpf.ProgramSpec `ebpf:"netcap_follow_list"`
+	NetcapFollowMade        *ebpf.ProgramSpec `ebpf:"netcap_follow_made"`
+	NetcapFollowParts       *ebpf.ProgramSpec `ebpf:"netcap_follow_parts"`
 	NetcapKprobe            *ebpf.ProgramSpec `ebpf:"netcap_kprobe"`
 	NetcapKprobeFrame       *ebpf.ProgramSpec `ebpf:"netcap_kprobe_frame"`
 	NetcapKprobeList        *ebpf.ProgramSpec `ebpf:"netcap_kprobe_list"`
@@ -235,6 +256,8 @@ type ProbesProgramSpecs struct {
 type ProbesMapSpecs struct {
 	Calls    *ebpf.MapSpec `ebpf:"calls"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
+	Followed *ebpf.MapSpec `ebpf:"followed"`
+	Heads    *ebpf.MapSpec `ebpf:"heads"`
 	Owners   *ebpf.MapSpec `ebpf:"owners"`
 	Places   *ebpf.MapSpec `ebpf:"places"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
@@ -249,6 +272,7 @@ type ProbesVariableSpecs struct {
 	DataOffset           *ebpf.VariableSpec `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.VariableSpec `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
+	Follow               *ebpf.VariableSpec `ebpf:"follow"`
 	HeaderBytes          *ebpf.VariableSpec `ebpf:"header_bytes"`
 	InnerMode            *ebpf.VariableSpec `ebpf:"inner_mode"`
 	NameAccepts          *ebpf.VariableSpec `ebpf:"name_accepts"`
@@ -265,6 +289,7 @@ type ProbesVariableSpecs struct {
 	ProbeReturns         *ebpf.VariableSpec `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.VariableSpec `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.VariableSpec `ebpf:"probe_value"`
+	ProbeWhy             *ebpf.VariableSpec `ebpf:"probe_why"`
 	ScopeByComm          *ebpf.VariableSpec `ebpf:"scope_by_comm"`
 	ScopeByCpu           *ebpf.VariableSpec `ebpf:"scope_by_cpu"`
 	ScopeByUid           *ebpf.VariableSpec `ebpf:"scope_by_uid"`
@@ -311,6 +336,8 @@ func (o *ProbesObjects) Close() error {
 type ProbesMaps struct {
 	Calls    *ebpf.Map `ebpf:"calls"`
 	Counters *ebpf.Map `ebpf:"counters"`
+	Followed *ebpf.Map `ebpf:"followed"`
+	Heads    *ebpf.Map `ebpf:"heads"`
 	Owners   *ebpf.Map `ebpf:"owners"`
 	Places   *ebpf.Map `ebpf:"places"`
 	Ring     *ebpf.Map `ebpf:"ring"`
@@ -322,6 +349,8 @@ func (m *ProbesMaps) Close() error {
 	return _ProbesClose(
 		m.Calls,
 		m.Counters,
+		m.Followed,
+		m.Heads,
 		m.Owners,
 		m.Places,
 		m.Ring,
@@ -337,6 +366,7 @@ type ProbesVariables struct {
 	DataOffset           *ebpf.Variable `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.Variable `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
+	Follow               *ebpf.Variable `ebpf:"follow"`
 	HeaderBytes          *ebpf.Variable `ebpf:"header_bytes"`
 	InnerMode            *ebpf.Variable `ebpf:"inner_mode"`
 	NameAccepts          *ebpf.Variable `ebpf:"name_accepts"`
@@ -353,6 +383,7 @@ type ProbesVariables struct {
 	ProbeReturns         *ebpf.Variable `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.Variable `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.Variable `ebpf:"probe_value"`
+	ProbeWhy             *ebpf.Variable `ebpf:"probe_why"`
 	ScopeByComm          *ebpf.Variable `ebpf:"scope_by_comm"`
 	ScopeByCpu           *ebpf.Variable `ebpf:"scope_by_cpu"`
 	ScopeByUid           *ebpf.Variable `ebpf:"scope_by_uid"`
@@ -385,6 +416,14 @@ type ProbesPrograms struct {
 	NetcapFentryFrame       *ebpf.Program `ebpf:"netcap_fentry_frame"`
 	NetcapFentryList        *ebpf.Program `ebpf:"netcap_fentry_list"`
 	NetcapFexit             *ebpf.Program `ebpf:"netcap_fexit"`
+	NetcapFollowData        *ebpf.Program `ebpf:"netcap_follow_data"`
+	NetcapFollowDataFreed   *ebpf.Program `ebpf:"netcap_follow_data_freed"`
+	NetcapFollowExpand      *ebpf.Program `ebpf:"netcap_follow_expand"`
+	NetcapFollowExpanded    *ebpf.Program `ebpf:"netcap_follow_expanded"`
+	NetcapFollowFreed       *ebpf.Program `ebpf:"netcap_follow_freed"`
+	NetcapFollowList        *ebpf.Program `ebpf:"netcap_follow_list"`
+	NetcapFollowMade        *ebpf.Program `ebpf:"netcap_follow_made"`
+	NetcapFollowParts       *ebpf.Program `ebpf:"netcap_follow_parts"`
 	NetcapKprobe            *ebpf.Program `ebpf:"netcap_kprobe"`
 	NetcapKprobeFrame       *ebpf.Program `ebpf:"netcap_kprobe_frame"`
 	NetcapKprobeList        *ebpf.Program `ebpf:"netcap_kprobe_list"`
@@ -408,6 +447,14 @@ func (p *ProbesPrograms) Close() error {
 		p.NetcapFentryFrame,
 		p.NetcapFentryList,
 		p.NetcapFexit,
+		p.NetcapFollowData,
+		p.NetcapFollowDataFreed,
+		p.NetcapFollowExpand,
+		p.NetcapFollowExpanded,
+		p.NetcapFollowFreed,
+		p.NetcapFollowList,
+		p.NetcapFollowMade,
+		p.NetcapFollowParts,
 		p.NetcapKprobe,
 		p.NetcapKprobeFrame,
 		p.NetcapKprobeList,

@@ -4,6 +4,7 @@
 
 #include "details.h"
 #include "scope.h"
+#include "follow.h"
 #include "supply.h"
 #include "tunnel.h"
 #include "walk.h"
@@ -67,12 +68,12 @@ static __always_inline __u32 normalise(struct slot *slot, const bool is_frame)
 	__u64 linear, head, need;
 	__u8 *to;
 
-	if (!cpu_in_scope(hit->cpu))
+	if (!(follow && hit->trail) && !cpu_in_scope(hit->cpu))
 		return COUNT(rejected_scope);
 	if (!is_frame && copy_skb(slot->skb, hit->skb))
 		return COUNT(lost_fault);
 	verdict = COUNT(captured);
-	if (scoped) {
+	if (scoped && !(follow && hit->trail)) {
 		verdict = netcap_in_scope(hit->slot);
 		if (verdict != COUNT(captured) && verdict != COUNT(no_device))
 			return verdict;
@@ -277,13 +278,23 @@ static __always_inline bool matches(struct slot *slot)
 
 static __always_inline __u32 examine(struct slot *slot, const bool is_frame)
 {
-	__u32 verdict = normalise(slot, is_frame);
+	__u32 verdict;
 
+	if (follow)
+		netcap_recognize(slot->hit.slot);
+	verdict = normalise(slot, is_frame);
 	if (verdict != COUNT(captured))
 		return verdict;
-	if (!matches(slot))
-		return COUNT(rejected_filter);
-	return netcap_submit(slot->hit.slot);
+	if (!follow || !slot->hit.trail) {
+		if (!matches(slot))
+			return COUNT(rejected_filter);
+		if (follow && !is_frame)
+			begin_trail(slot);
+	}
+	verdict = netcap_submit(slot->hit.slot);
+	if (follow && (verdict == COUNT(captured) || verdict == COUNT(lost_ring)))
+		netcap_keep(slot->hit.slot);
+	return verdict;
 }
 
 /* What an attach shell finds in its context. */

@@ -107,6 +107,9 @@ volatile const __u32 stripes = 1;
 /* a struct details stands in front of each event */
 volatile const __u32 with_details = 0;
 
+/* packets are followed from their first match on */
+volatile const __u32 follow = 0;
+
 /* bytes waiting in the ring buffer from which on the reader is woken at once */
 volatile const __u32 wakeup_bytes = 1;
 
@@ -141,6 +144,13 @@ PROBE_CONSTANT __u32 probe_indirect = 0;
 
 /* the return of the call is to be shown: tell which call it is */
 PROBE_CONSTANT __u32 probe_returns = 0;
+
+/* Constants of a function that is listened to in order to follow packets: its skb
+ * is probe_arg, and probe_value what it has made of it.
+ */
+
+/* why what it has made is shown: enum why */
+PROBE_CONSTANT __u32 probe_why = 0;
 
 /* Where many probes share one program, all of this is in one number instead:
  * the cookie of the probe.

@@ -49,6 +49,11 @@ static __always_inline void describe(struct slot *slot)
 	d->sock = (__u64)sk;
 	d->extra = hit->extra;
 	d->moment = hit->moment;
+	if (follow) {
+		d->parent = hit->parent;
+		d->trail = hit->trail;
+		d->why = hit->why;
+	}
 	d->pid = ids >> 32;
 	d->tid = ids;
 	bpf_get_current_comm(d->comm, sizeof(d->comm));

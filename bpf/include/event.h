@@ -143,7 +143,8 @@ struct counts {
 	__u64 lost_list;	   /* a list of more skbs than are looked at */
 	__u64 lost_return;	   /* of captured: the return of the call was lost */
 	__u64 rejected_no_owner;   /* the scope asks whose socket it is, and nobody knows */
-	__u64 unused[13];
+	__u64 follow_full;	   /* no hits: skbs that could not be followed for want of room */
+	__u64 unused[12];
 };
 
 /* A power of two, so that a mask proves an index to the verifier, and whole

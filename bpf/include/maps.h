@@ -55,7 +55,12 @@ struct hit {
 	__u32 probe;		   /* position in the plan */
 	__u32 moment;		   /* enum moment */
 	__u32 cpu;
-	__u32 slot; /* its place in the map */
+	__u32 slot;   /* its place in the map */
+	__u32 trail;  /* of the packet that is followed, or 0 */
+	__u64 parent; /* the skb that this one was made from, if that is why it is shown */
+	__u8 why;     /* enum why */
+	__u8 fresh;   /* the skb is not followed yet */
+	__u8 unused[6];
 };
 
 /* What is known of the packet. Lengths in bytes. */
@@ -83,7 +88,7 @@ struct owner {
 /* Where one hit is worked on. */
 struct slot {
 	__u32 busy; /* CLAIMED while somebody works on it */
-	__u32 unused;
+	__u32 trails; /* how many have begun in this slot */
 	struct hit hit;
 	__u8 skb[SKB_MAX];
 	__u8 other[SKB_MAX]; /* an skb of the frag_list */

@@ -73,6 +73,13 @@ counted as lost, with that cause.
 IP6IP6. --inner has to match as well as EXPRESSION, if there is one; --any takes
 its place.
 
+--follow shows a packet from its first match on at every probe, whatever NAT,
+tunnels, clones, copies, segmentation or fragmentation make of it, until its data
+is freed. Each line then has the number of the packet and why it is shown, as
+with -o probe,trail,why: "filter", "same skb", or "clone of", "copy of",
+"segment of" or "fragment of" the skb at an address. At most 16384 skbs are
+followed at a time; how many found no room is told at the end.
+
 --skb-data and --skb-data-offset N are for functions at which the skb's headers
 are not where it says: the packet is what follows skb->data + N, an Ethernet
 header first.
@@ -122,6 +129,7 @@ const skbExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-
   netcap skb -f __tcp_transmit_skb,tcp_rcv_established --comm curl
   netcap skb -f __dev_queue_xmit --ifname "veth*" --uid 1000
   netcap skb -f __dev_queue_xmit -e "udp port 4789" --inner "host 10.0.0.1"
+  netcap skb --follow -f ip_output,ip_rcv,icmp_rcv -e "icmp and dst host 10.2.0.99"
   netcap skb -f ip_rcv -w - | tshark -r -
   netcap skb -f ip_rcv -e "host 10.227.0.45" --dry-run`
 

@@ -105,6 +105,10 @@ func printLedger(w io.Writer, p *plan.Plan, loop *capture.Loop, counts []session
 	if len(counts) > probesListed {
 		printCounts(w, fmt.Sprintf("all %d probes", len(counts)), all, p)
 	}
+	if all.FollowFull > 0 {
+		fmt.Fprintf(w, "%s could not be followed: there was no room, as at most %d are followed at a time\n",
+			plural(all.FollowFull, "skb"), plan.FollowedMax)
+	}
 	hinted := make(map[string]bool)
 	for _, c := range counts {
 		for _, l := range losses(c) {

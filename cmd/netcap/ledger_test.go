@@ -15,7 +15,7 @@ func TestPrintLedger(t *testing.T) {
 		Scope:  plan.Scope{Interface: "eth0"},
 	}
 	counts := []session.Counts{
-		{Hits: 12, Captured: 3, RejectedFilter: 2, RejectedNoDevice: 1, RejectedNoPacket: 4, RejectedIncomplete: 2, NoDevice: 5, Cut: 1},
+		{Hits: 12, Captured: 3, RejectedFilter: 2, RejectedNoDevice: 1, RejectedNoPacket: 4, RejectedIncomplete: 2, NoDevice: 5, Cut: 1, FollowFull: 3},
 		{Hits: 7, LostNoHeader: 4, LostOffset: 2, LostRing: 1, NoDevice: 7},
 		{Hits: 2, Captured: 1},
 	}
@@ -23,6 +23,7 @@ func TestPrintLedger(t *testing.T) {
 ip_output@3: 12 hits = 3 captured + 9 rejected (2 did not match the expression, 1 had no device, 4 no packet but a message of a netlink or unix socket, 2 whose headers do not exist yet) + 0 lost; 5 without a device; 1 cut (bytes that cannot be read)
 tcp_sendmsg@1: 7 hits = 0 captured + 0 rejected + 7 lost (1 the ring buffer was full, 4 neither a header nor a socket in the skb, 2 --skb-data-offset points out of the skb's buffer); 7 without a device
 ip_rcv@1: 2 hits = 1 captured + 0 rejected + 0 lost + 1 unaccounted for, which is a defect of netcap: please report it
+3 skbs could not be followed: there was no room, as at most 16384 are followed at a time
 netcap: hint: the ring buffer was full: a larger --buffer-size, a narrower expression or -w instead of text keeps more
 netcap: hint: neither a header nor a socket in the skb: trace a function that is called earlier, or later
 `

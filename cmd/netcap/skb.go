@@ -98,6 +98,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.StringVar(&o.request.Inner, "inner", "", "show packets in which the one inside of a tunnel matches `EXPRESSION`")
 	f.StringVar(&o.request.Any, "any", "", "show packets that match `EXPRESSION`, or in which the one inside of a tunnel does")
 	f.IntSliceVar(&o.request.VXLANPorts, "vxlan-port", nil, fmt.Sprintf("with --inner or --any: UDP `PORT` of VXLAN; up to %d with commas (default %s)", plan.MaxVXLANPorts, defaultVXLANPorts()))
+	f.BoolVar(&o.request.Follow, "follow", false, "show a packet from its first match on at every probe, whatever becomes of it")
 	f.StringVarP(&o.request.Interface, "interface", "i", "", "only packets whose device is `INTERFACE` of this network namespace")
 	o.addScopeFlags(f)
 	f.Var((*noDeviceFlag)(&o.request.DropNoDevice), "no-device", "with -i, --ifname or --netns: `keep|drop` packets of which nobody knows the device")
@@ -382,6 +383,10 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	if !o.quiet {
 		printLedger(io.err, p, loop, counts, o.verbose)
+		if n := s.HooksMissed(); n > 0 {
+			fmt.Fprintf(io.err, "%s not seen by --follow, as another one was looked at on the CPU: some lines may be missing\n",
+				plural(n, "skb"))
+		}
 	}
 	if err == nil && o.strict {
 		return strict(counts)
@@ -536,6 +541,9 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	}
 	if o.fields == nil {
 		shown.Fields = sink.DefaultFields(len(p.Probes))
+		if p.Follow {
+			shown.Fields = sink.Fields{sink.FieldProbe, sink.FieldTrail, sink.FieldWhy}
+		}
 	}
 	if onReturn(p) {
 		shown.Value = func(probe int, value uint64) string { return returned(p.Probes[probe], value) }
@@ -675,6 +683,13 @@ func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
 		fmt.Fprintf(io.err, "%+v\n", verifier)
 	}
 	step, symbol, asked := kernel.StepLoad, "", "load the programs"
+	var follow *session.FollowError
+	if errors.As(err, &follow) && verifier == nil {
+		if finding := system.Explain(step, "", err); finding != nil {
+			return &runError{fmt.Errorf("--follow: %s", finding.Detail), finding.Hint}
+		}
+		return &runError{fmt.Errorf("--follow: %w", err), "leave out --follow; see netcap doctor"}
+	}
 	var attach *session.AttachError
 	if errors.As(err, &attach) {
 		step, symbol = attach.Probe.Backend, attach.Probe.Symbol

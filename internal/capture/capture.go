@@ -53,6 +53,7 @@ type Loop struct {
 
 	sample ringbuf.Record
 	record event.Record
+	trails event.Trails
 	clock  int  // records until the clock offset is measured anew
 	gone   bool // the sink has no reader any more
 }
@@ -135,6 +136,7 @@ func (l *Loop) take() error {
 	if err != nil || !whole {
 		return err
 	}
+	l.trails.Number(&l.record)
 	returned := l.record.Details != nil && l.record.Details.Moment == event.MomentReturn
 	switch {
 	case returned && l.gone:

@@ -49,6 +49,10 @@ type Plan struct {
 	BufferSize int
 	// Details: each packet comes with what is known of its hit.
 	Details bool
+	// Follow shows packets from their first match on, whatever becomes of them.
+	// Hooks are the functions that are listened to for that.
+	Follow bool
+	Hooks  []Hook
 	// Without are backends that this kernel turned out not to have.
 	Without []string
 	// asked is the backend of the request.
@@ -138,6 +142,11 @@ func (p *Plan) String() string {
 	if p.Scope.AsksDevice() {
 		row("no device", "packets of which nobody knows the device are %s",
 			map[bool]string{false: "kept", true: "left out"}[p.DropNoDevice])
+	}
+	if p.Follow {
+		for i, text := range p.followed() {
+			row([]string{"follow", ""}[i], "%s", text)
+		}
 	}
 	row("snaplen", "%d bytes", p.Snaplen)
 	row("buffer", "%s", size(p.BufferSize))

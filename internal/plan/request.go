@@ -36,6 +36,9 @@ type Request struct {
 	Owners bool
 	// Details asks for what is known of a hit beyond its packet.
 	Details bool
+	// Follow asks for packets from their first match on, at every probe and
+	// wherever they are, though they change or others are made from them.
+	Follow bool
 
 	// Inner is an expression for the packet inside of a tunnel. A packet has to
 	// match both it and Expression. Empty for none.

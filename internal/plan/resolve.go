@@ -95,6 +95,11 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 	if err := p.chooseBackends(req.Backend); err != nil {
 		return nil, err
 	}
+	if req.Follow {
+		if err := p.resolveFollow(sys); err != nil {
+			return nil, err
+		}
+	}
 	p.resolvePages(sys)
 	return p, nil
 }

@@ -7,6 +7,7 @@ package prog
 import (
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -204,6 +205,9 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 		}
 		spec.Programs[program.Name] = program
 	}
+	if err := buildHooks(spec, shells, p); err != nil {
+		return nil, err
+	}
 	dropProbeSection(spec)
 	if !places {
 		delete(spec.Maps, bpf.ProbesMapPlaces)
@@ -211,6 +215,13 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 	if !p.Details {
 		if err := dropMap(spec, bpf.ProbesMapCalls); err != nil {
 			return nil, err
+		}
+	}
+	if !p.Follow {
+		for _, name := range []string{bpf.ProbesMapFollowed, bpf.ProbesMapHeads} {
+			if err := dropMap(spec, name); err != nil {
+				return nil, err
+			}
 		}
 	}
 	keepLearners(spec, shells, p)
@@ -301,6 +312,7 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 		bpf.ProbesVarPagesShift:           uint32(p.Pages.Shift),
 		bpf.ProbesVarStripes:              uint32(Stripes(p, cpus)),
 		bpf.ProbesVarWithDetails:          flag(p.Details),
+		bpf.ProbesVarFollow:               flag(p.Follow),
 		bpf.ProbesVarWakeupBytes:          uint32(p.BufferSize / 8),
 	}
 	maps.Copy(constants, scopeConstants(p))
@@ -349,9 +361,23 @@ func drop(program *ebpf.ProgramSpec, names ...string) error {
 	return nil
 }
 
-// setProbeConstants gives program a section of constants of its own.
+// setProbeConstants gives program the constants of its probe.
 func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, index int, probe plan.Probe) error {
-	section := fmt.Sprintf("%s.%d", probeSection, index)
+	return setConstantsOf(spec, program, strconv.Itoa(index), map[string]uint32{
+		bpf.ProbesVarProbeIndex:    uint32(index),
+		bpf.ProbesVarProbeArg:      uint32(argument(probe.Arg, probe.Stack)),
+		bpf.ProbesVarProbeSock:     uint32(argument(probe.Sock, false)),
+		bpf.ProbesVarProbeExtra:    uint32(argument(probe.Extra, false)),
+		bpf.ProbesVarProbeValue:    uint32(probe.Arguments),
+		bpf.ProbesVarProbeIndirect: flag(probe.Form == plan.SkbPointerPointer),
+		bpf.ProbesVarProbeReturns:  flag(probe.On != plan.OnEntry),
+	})
+}
+
+// setConstantsOf gives program a section of constants of its own, or the one that
+// another of the same suffix has.
+func setConstantsOf(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, suffix string, values map[string]uint32) error {
+	section := probeSection + "." + suffix
 	if _, made := spec.Maps[section]; made { // the program of the entry has them as well
 		refer(program, section)
 		return nil
@@ -360,21 +386,13 @@ func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, ind
 	m.Name = section
 	spec.Maps[section] = m
 
-	for name, value := range map[string]uint32{
-		bpf.ProbesVarProbeIndex:    uint32(index),
-		bpf.ProbesVarProbeArg:      uint32(argument(probe.Arg, probe.Stack)),
-		bpf.ProbesVarProbeSock:     uint32(argument(probe.Sock, false)),
-		bpf.ProbesVarProbeExtra:    uint32(argument(probe.Extra, false)),
-		bpf.ProbesVarProbeValue:    uint32(probe.Arguments),
-		bpf.ProbesVarProbeIndirect: flag(probe.Form == plan.SkbPointerPointer),
-		bpf.ProbesVarProbeReturns:  flag(probe.On != plan.OnEntry),
-	} {
+	for name, value := range values {
 		v := spec.Variables[name].Copy()
 		v.SectionName = section
 		if err := v.Set(value); err != nil {
 			return fmt.Errorf("set constant %s: %w", name, err)
 		}
-		spec.Variables[fmt.Sprintf("%s.%d", name, index)] = v
+		spec.Variables[name+"."+suffix] = v
 	}
 	refer(program, section)
 	return nil

@@ -3,6 +3,7 @@ package prog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -101,5 +102,58 @@ func TestHeaderBytes(t *testing.T) {
 		if got := headerBytes(&test.plan); got != test.want {
 			t.Errorf("%s: %d bytes, want %d", test.name, got, test.want)
 		}
+	}
+}
+
+// TestHookPrograms checks the programs that following takes: what ends a packet
+// is attached first.
+func TestHookPrograms(t *testing.T) {
+	p := &plan.Plan{
+		Probes: []plan.Probe{{Text: "icmp_rcv@1", Kind: plan.Kprobe, Symbol: "icmp_rcv", Sock: -1}},
+		Filter: compile(t, ""), VXLANPorts: []uint16{4789}, Snaplen: plan.MaxSnaplen, BufferSize: plan.DefaultBufferSize,
+		Follow: true, Details: true,
+		Hooks: []plan.Hook{
+			{Symbol: "skb_clone", Effect: plan.Makes, Value: 2, Why: plan.WhyClone},
+			{Symbol: "__skb_gso_segment", Effect: plan.MakesList, Value: 3, Why: plan.WhySegment},
+			{Symbol: "ip_do_fragment", Effect: plan.TakesApart, Arg: 2, Value: 4, Why: plan.WhyFragment},
+			{Symbol: "pskb_expand_head", Effect: plan.Expands, Value: 4},
+			{Symbol: "skb_release_data", Effect: plan.FreesData, Value: 1},
+			{Symbol: "kfree_skbmem", Effect: plan.Frees, Value: 1},
+		},
+	}
+	var names []string
+	for _, h := range HookPrograms(p) {
+		names = append(names, h.Name)
+	}
+	want := []string{"follow_pskb_expand_head", "follow_pskb_expand_head_return", "follow_skb_release_data", "follow_skb_release_data_return",
+		"follow_kfree_skbmem", "follow_skb_clone", "follow___skb_gso_segment", "follow_ip_do_fragment"}
+	if !slices.Equal(names, want) {
+		t.Errorf("programs %q", names)
+	}
+	spec, err := Build(p, Bodies{}, Machine{CPUs: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range HookPrograms(p) {
+		program := spec.Programs[h.Name]
+		if program == nil || program.AttachTo != h.Hook.Symbol {
+			t.Fatalf("%s: %+v", h.Name, program)
+		}
+		var value uint32
+		if err := spec.Variables["probe_value."+h.Name].Get(&value); err != nil || int(value) != h.Hook.Value {
+			t.Errorf("%s: the result is in place %d: %v", h.Name, value, err)
+		}
+	}
+	for _, name := range []string{"followed", "heads"} {
+		if spec.Maps[name] == nil {
+			t.Errorf("there is no map %s", name)
+		}
+	}
+	p.Follow, p.Hooks = false, nil
+	if spec, err = Build(p, Bodies{}, Machine{CPUs: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if spec.Maps["followed"] != nil || spec.Maps["heads"] != nil {
+		t.Error("maps that nothing uses are made")
 	}
 }

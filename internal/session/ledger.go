@@ -67,6 +67,9 @@ type Counts struct {
 	// LostReturn hits are those of Captured whose return was lost on its way to
 	// user space.
 	LostReturn uint64
+	// FollowFull skbs could not be followed, as too many were at the time. They
+	// are no hits, and are counted at the first probe.
+	FollowFull uint64
 	// NoDevice hits are those of Captured of which nobody knows the device or the
 	// network namespace, although the plan's scope asks for it.
 	NoDevice uint64
@@ -95,6 +98,7 @@ func (c *Counts) Add(other Counts) {
 	c.LostList += other.LostList
 	c.LostReturn += other.LostReturn
 	c.RejectedNoOwner += other.RejectedNoOwner
+	c.FollowFull += other.FollowFull
 	c.NoDevice += other.NoDevice
 	c.Cut += other.Cut
 }
@@ -145,6 +149,7 @@ func (s *Session) Counts() ([]Counts, error) {
 				LostList:           n.LostList,
 				LostReturn:         n.LostReturn,
 				RejectedNoOwner:    n.RejectedNoOwner,
+				FollowFull:         n.FollowFull,
 				NoDevice:           n.NoDevice,
 				Cut:                n.Cut,
 			})

@@ -49,6 +49,9 @@ type Session struct {
 	options    Options
 	learners   []link.Link
 
+	hooks       []link.Link // of functions that are listened to
+	hooksMissed uint64
+
 	// LeftOut are the probes that patterns have brought and that the kernel has
 	// refused, by their position in the plan.
 	LeftOut []int
@@ -116,7 +119,7 @@ func (e *AttachError) Unwrap() error { return e.Err }
 // possible CPUs, and attaches every probe. The ring buffer is read from before
 // the first probe is attached, so that no hit comes too early.
 //
-// The error is a [*LoadError], an [*OwnersError] or an [*AttachError], or that of ctx; nothing
+// The error is a [*LoadError], an [*OwnersError], a [*FollowError] or an [*AttachError], or that of ctx; nothing
 // stays attached after one.
 func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int, options Options) (*Session, error) {
 	// Before v5.11 maps count against RLIMIT_MEMLOCK.
@@ -133,6 +136,9 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 	var err error
 	start := time.Now()
 	if s.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: options.Types}); err != nil {
+		if symbol := refusedHook(p, err); symbol != "" {
+			return nil, &FollowError{Symbol: symbol, Err: err}
+		}
 		return nil, &LoadError{Backend: s.refused(err), Err: err}
 	}
 	if s.reader, err = ringbuf.NewReader(s.collection.Maps[bpf.ProbesMapRing]); err != nil {
@@ -144,6 +150,9 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 		return nil, errors.Join(err, s.Close())
 	} else if err != nil {
 		s.NoOwners = err
+	}
+	if err := s.attachHooks(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	// The program of a return first: it is waiting when the first call comes.
 	for _, returns := range []bool{true, false} {
@@ -249,6 +258,7 @@ func (s *Session) Detach() error {
 		errs = append(errs, s.settle())
 	}
 	errs = append(errs, s.detachOwners())
+	errs = append(errs, s.detachHooks())
 	return errors.Join(errs...)
 }
 

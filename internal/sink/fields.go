@@ -71,7 +71,7 @@ var fieldTable = [...]struct {
 	FieldSock:    {"sock", "address of the socket", 18, false, true},
 	FieldLen:     {"len", "length of the packet in bytes", 5, true, false},
 	FieldCaplen:  {"caplen", "bytes captured of it", 5, true, false},
-	FieldWhy:     {"why", "why it is shown: filter, same skb, clone of, copy of, segment of or fragment of", 11, false, true},
+	FieldWhy:     {"why", "why it is shown: filter, same skb, or clone, copy, segment or fragment of the sk_buff at an address", 11, false, true},
 	FieldTrail:   {"trail", "number of the packet that is followed", 3, true, true},
 	FieldParent:  {"parent", "address of the sk_buff from which it was followed", 18, false, true},
 	FieldValue:   {"value", "what the function has returned", 8, false, true},
@@ -332,7 +332,11 @@ func (m *margin) appendField(b []byte, f Field, r *event.Record) []byte {
 	case FieldSock:
 		return appendAddress(b, d.Sock)
 	case FieldWhy:
-		return append(b, d.Why.String()...)
+		b = append(b, d.Why.String()...)
+		if d.Parent != 0 {
+			b = appendAddress(append(b, ' '), d.Parent)
+		}
+		return b
 	case FieldTrail:
 		return appendKnown(b, d.Trail)
 	case FieldParent:

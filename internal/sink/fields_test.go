@@ -162,7 +162,7 @@ func TestFieldValues(t *testing.T) {
 		{field: FieldSock, known: "0xffff888000000002", unknown: "-", bare: "-"},
 		{field: FieldLen, known: "60"},
 		{field: FieldCaplen, known: "5"},
-		{field: FieldWhy, known: "clone of", unknown: "filter", bare: "-"},
+		{field: FieldWhy, known: "clone of 0xffff888000000003", unknown: "filter", bare: "-"},
 		{field: FieldTrail, known: "17", unknown: "-", bare: "-"},
 		{field: FieldParent, known: "0xffff888000000003", unknown: "-", bare: "-"},
 		{field: FieldValue, known: "7 of 1", unknown: "-", bare: "-", irq: "no return", raw: "0x7"},
