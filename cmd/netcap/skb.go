@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -403,6 +404,7 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 			return nil, err
 		}
 	}
+	verified := false
 	for {
 		spec, err := prog.Build(p, bodies, prog.Machine{CPUs: cpus, Exchange: exchange})
 		if err != nil {
@@ -424,16 +426,36 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 			return s, nil
 		}
 		missing := session.Missing(err)
-		if missing == "" || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return nil, err
 		}
-		if o.verbose {
-			o.tell(io, "doing without %s: %v", missing, err)
+		var refused error
+		if missing != "" {
+			if o.verbose {
+				o.tell(io, "doing without %s: %v", missing, err)
+			}
+			if refused = p.Degrade(missing); refused == nil {
+				continue
+			}
 		}
-		if err := p.Degrade(missing); err != nil {
-			return nil, err
+		// What BTF describes may exist under another symbol, or nowhere.
+		if !verified && (refused != nil || isAttachError(err)) {
+			verified = true
+			changed, verifyErr := p.Verify(o.request, system)
+			if verifyErr != nil {
+				return nil, verifyErr
+			}
+			if changed {
+				continue
+			}
 		}
+		return nil, cmp.Or(refused, err)
 	}
+}
+
+func isAttachError(err error) bool {
+	attach := new(session.AttachError)
+	return errors.As(err, &attach)
 }
 
 // someOf names the first of many probes.

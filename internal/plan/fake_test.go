@@ -46,16 +46,16 @@ type kernel struct {
 	disk        []string            // modules that are not loaded
 	untraceable []string            // functions that tracefs does not list
 	blacklist   []string
+	netns       map[string]uint64 // inode number by path, 0 for what is no netns
+	cgroups     map[string]uint64 // id by path below the root
+	processes   map[int]string    // names
+	threads     map[int]int       // process of a thread
+	users       map[string]uint32
+	members     []string // struct.member
+	inside      bool     // of a PID namespace
+	cgroupError error
 	// describesDerived: BTF is that of what the compiler has derived.
 	describesDerived bool
-	netns            map[string]uint64 // inode number by path, 0 for what is no netns
-	cgroups          map[string]uint64 // id by path below the root
-	processes        map[int]string    // names
-	threads          map[int]int       // process of a thread
-	users            map[string]uint32
-	members          []string // struct.member
-	inside           bool     // of a PID namespace
-	cgroupError      error
 	slow             int // calls that a request without a fault must not make
 }
 
@@ -83,9 +83,7 @@ func newKernel() *kernel {
 		disk:        []string{"nf_nat"},
 		untraceable: []string{"dev_qdisc_enqueue", "xmit_one", "enqueue_to_backlog"},
 		blacklist:   []string{"xmit_one"},
-
-		describesDerived: true,
-		interfaces:       []string{"lo", "eth0", "docker0"},
+		interfaces:  []string{"lo", "eth0", "docker0"},
 		netns: map[string]uint64{
 			"/proc/1/ns/net": 4026531840, "/proc/77/ns/net": 4026532281, "/run/netns/blue": 4026532281,
 			"/var/run/netns/red": 4026532300, "/tmp/file": 0,
@@ -95,6 +93,8 @@ func newKernel() *kernel {
 		threads:   map[int]int{78: 77},
 		users:     map[string]uint32{"root": 0, "www-data": 33},
 		members:   []string{"sock.sk_cgrp_data", "cgroup.ancestors"},
+
+		describesDerived: true,
 	}
 	for _, fn := range []*btf.Func{
 		function("icmp_rcv", integer("int"), param(skb(), "skb")),

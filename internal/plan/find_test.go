@@ -204,17 +204,34 @@ func TestTracepointPatternNoTracefs(t *testing.T) {
 		"name the tracepoints one by one; their category is not checked then")
 }
 
-// With Verify, a function that the compiler has inlined is found out though no
+// A function that the compiler has inlined or renamed is found out though no
 // table knows it.
 func TestVerify(t *testing.T) {
 	k := newKernel()
+	request := Request{Probes: []string{"logs,skb_cmp", "all"}, MaxProbes: 100}
+	p, err := Resolve(request, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := p.Verify(request, k); changed || err != nil {
+		t.Errorf("got %v, %v", changed, err)
+	}
+
+	request = Request{Probes: []string{"logs,skb_cmp"}}
+	if p, err = Resolve(request, k); err != nil {
+		t.Fatal(err)
+	}
+	k.untraceable = append(k.untraceable, "skb_cmp")
+	k.derived["skb_cmp"] = []string{"skb_cmp.isra.0"}
+	changed, err := p.Verify(request, k)
+	if got := p.Probes[1]; !changed || err != nil || got.Symbol != "skb_cmp.isra.0" || got.BTFName != "skb_cmp" || got.Name != "skb_cmp" || got.Typed || got.Backend != BackendKprobe {
+		t.Errorf("got %v, %v: %+v", changed, err, got)
+	}
+
 	k.untraceable = append(k.untraceable, "logs")
-	_, err := Resolve(Request{Probes: []string{"logs"}, Verify: true}, k)
+	_, err = p.Verify(request, k)
 	requireRefusal(t, err, Untraceable, `probe "logs": logs cannot be traced here: the compiler has inlined it everywhere, so that there is no place to trace`,
 		"trace a function that calls it; which those are, the kernel does not tell")
-	if _, err := Resolve(Request{Probes: []string{"logs"}}, k); err != nil {
-		t.Error(err)
-	}
 }
 
 // Where BTF is not that of what the compiler has derived, nobody knows where

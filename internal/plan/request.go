@@ -15,10 +15,6 @@ type Request struct {
 	MaxProbes int
 	// On is the moment of the functions that do not name their own.
 	On On
-	// Verify looks every function that is named singly up among those that can
-	// be traced. Without, only those are that compilers are known to inline or
-	// to rename, as the list takes long to read.
-	Verify bool
 	// Expression is a pcap-filter(7) expression, empty for every packet.
 	Expression string
 	// Interface names an interface of this process's network namespace. Empty

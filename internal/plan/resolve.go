@@ -22,7 +22,34 @@ import (
 //
 // What needs no kernel is checked first, so that a slip on the command line is
 // reported alike everywhere.
-func Resolve(req Request, sys System) (*Plan, error) {
+func Resolve(req Request, sys System) (*Plan, error) { return resolve(req, sys, false) }
+
+// Verify looks every function of the plan up among those that can be traced,
+// after it has turned out that one of them is not there. Resolve only does
+// that for functions that compilers are known to inline or to rename, as the
+// list takes long to read. A function that goes by another symbol is replaced; the
+// probes stay as many and in the same order, with the same names. The error, an
+// [*Error], says which function cannot be traced and why. If nothing is replaced,
+// changed is false.
+func (p *Plan) Verify(req Request, sys System) (changed bool, err error) {
+	again, err := resolve(req, sys, true)
+	if err != nil {
+		return false, err
+	}
+	if len(again.Probes) != len(p.Probes) {
+		return false, nil // two became one: that is too much of a change
+	}
+	for i := range p.Probes {
+		if p.Probes[i].Symbol != again.Probes[i].Symbol {
+			again.Probes[i].Name = p.Probes[i].Name
+			p.Probes[i], changed = again.Probes[i], true
+		}
+	}
+	return changed, p.chooseBackends(p.asked)
+}
+
+// resolve is Resolve, with a look at what can be traced if verify is set.
+func resolve(req Request, sys System, verify bool) (*Plan, error) {
 	items, err := parseProbes(req.Probes, req.On)
 	if err != nil {
 		return nil, err
@@ -61,7 +88,7 @@ func Resolve(req Request, sys System) (*Plan, error) {
 	if err := p.resolveScope(req, scope, sys); err != nil {
 		return nil, err
 	}
-	if err := p.resolveProbes(items, exclusions, req, sys); err != nil {
+	if err := p.resolveProbes(items, exclusions, req.MaxProbes, newResolver(sys, verify)); err != nil {
 		return nil, err
 	}
 	p.asked, p.Details = req.Backend, req.Details
@@ -209,8 +236,7 @@ func (p *Plan) resolveBackend(asked filter.Backend, sys System) error {
 	return nil
 }
 
-func (p *Plan) resolveProbes(items, exclusions []item, req Request, sys System) error {
-	r := newResolver(sys, req.Verify)
+func (p *Plan) resolveProbes(items, exclusions []item, most int, r *resolver) error {
 	for _, it := range items {
 		if err := r.resolveItem(it); err != nil {
 			return err
@@ -219,7 +245,7 @@ func (p *Plan) resolveProbes(items, exclusions []item, req Request, sys System) 
 	if err := r.exclude(exclusions); err != nil {
 		return err
 	}
-	if err := r.checkNumber(req.MaxProbes); err != nil {
+	if err := r.checkNumber(most); err != nil {
 		return err
 	}
 	r.nameProbes()
