@@ -332,6 +332,12 @@ int netcap_learn_socket(struct pt_regs *ctx)
 }
 
 SEC("kprobe")
+int netcap_learn_connection(struct pt_regs *ctx)
+{
+	return learn_child(register_of(ctx, 0), register_of(ctx, 1));
+}
+
+SEC("kprobe")
 int netcap_learn_child(struct pt_regs *ctx)
 {
 	return learn_child(register_of(ctx, 0), register_of(ctx, 2));

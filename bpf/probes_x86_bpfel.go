@@ -119,6 +119,7 @@ const (
 	ProbesProgNetcapKprobeSharedList  = "netcap_kprobe_shared_list"
 	ProbesProgNetcapLearnChild        = "netcap_learn_child"
 	ProbesProgNetcapLearnClosed       = "netcap_learn_closed"
+	ProbesProgNetcapLearnConnection   = "netcap_learn_connection"
 	ProbesProgNetcapLearnSocket       = "netcap_learn_socket"
 	ProbesProgNetcapRawTracepoint     = "netcap_raw_tracepoint"
 	ProbesProgNetcapTpBtf             = "netcap_tp_btf"
@@ -222,6 +223,7 @@ type ProbesProgramSpecs struct {
 	NetcapKprobeSharedList  *ebpf.ProgramSpec `ebpf:"netcap_kprobe_shared_list"`
 	NetcapLearnChild        *ebpf.ProgramSpec `ebpf:"netcap_learn_child"`
 	NetcapLearnClosed       *ebpf.ProgramSpec `ebpf:"netcap_learn_closed"`
+	NetcapLearnConnection   *ebpf.ProgramSpec `ebpf:"netcap_learn_connection"`
 	NetcapLearnSocket       *ebpf.ProgramSpec `ebpf:"netcap_learn_socket"`
 	NetcapRawTracepoint     *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
 	NetcapTpBtf             *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
@@ -394,6 +396,7 @@ type ProbesPrograms struct {
 	NetcapKprobeSharedList  *ebpf.Program `ebpf:"netcap_kprobe_shared_list"`
 	NetcapLearnChild        *ebpf.Program `ebpf:"netcap_learn_child"`
 	NetcapLearnClosed       *ebpf.Program `ebpf:"netcap_learn_closed"`
+	NetcapLearnConnection   *ebpf.Program `ebpf:"netcap_learn_connection"`
 	NetcapLearnSocket       *ebpf.Program `ebpf:"netcap_learn_socket"`
 	NetcapRawTracepoint     *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
 	NetcapTpBtf             *ebpf.Program `ebpf:"netcap_tp_btf"`
@@ -416,6 +419,7 @@ func (p *ProbesPrograms) Close() error {
 		p.NetcapKprobeSharedList,
 		p.NetcapLearnChild,
 		p.NetcapLearnClosed,
+		p.NetcapLearnConnection,
 		p.NetcapLearnSocket,
 		p.NetcapRawTracepoint,
 		p.NetcapTpBtf,

@@ -133,8 +133,12 @@ static __always_inline int learn_socket(const struct socket *socket)
 	return 0;
 }
 
-/* inet_csk_reqsk_queue_add(struct sock *sk, struct request_sock *req, struct sock
- * *child): a connection is there and waits to be accepted.
+/* A connection is there and waits to be accepted:
+ *
+ *   inet_csk_complete_hashdance(struct sock *sk, struct sock *child, ...), which most
+ *   come through, and into which the compiler may put a copy of
+ *   inet_csk_reqsk_queue_add(struct sock *sk, struct request_sock *req, struct sock
+ *   *child), which others call: those by SYN cookies and TCP Fast Open
  */
 static __always_inline int learn_child(const struct sock *listener, const struct sock *child)
 {

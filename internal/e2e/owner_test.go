@@ -236,7 +236,7 @@ func TestOwnerOfStrays(t *testing.T) {
 		}
 	}
 	if bytes == 0 || synAcks == 0 {
-		t.Errorf("server: %d bytes that wait to be accepted, %d answers to requests", bytes, synAcks)
+		t.Errorf("server: %d bytes that wait to be accepted, %d answers to requests: %+v", bytes, synAcks, before.probes)
 	}
 	bytes = 0
 	for _, s := range sightsOf(t, all[1].interrupt().out) {

@@ -46,16 +46,16 @@ type kernel struct {
 	disk        []string            // modules that are not loaded
 	untraceable []string            // functions that tracefs does not list
 	blacklist   []string
-	netns       map[string]uint64 // inode number by path, 0 for what is no netns
-	cgroups     map[string]uint64 // id by path below the root
-	processes   map[int]string    // names
-	threads     map[int]int       // process of a thread
-	users       map[string]uint32
-	members     []string // struct.member
-	inside      bool     // of a PID namespace
-	cgroupError error
 	// describesDerived: BTF is that of what the compiler has derived.
 	describesDerived bool
+	netns            map[string]uint64 // inode number by path, 0 for what is no netns
+	cgroups          map[string]uint64 // id by path below the root
+	processes        map[int]string    // names
+	threads          map[int]int       // process of a thread
+	users            map[string]uint32
+	members          []string // struct.member
+	inside           bool     // of a PID namespace
+	cgroupError      error
 	slow             int // calls that a request without a fault must not make
 }
 
@@ -83,7 +83,9 @@ func newKernel() *kernel {
 		disk:        []string{"nf_nat"},
 		untraceable: []string{"dev_qdisc_enqueue", "xmit_one", "enqueue_to_backlog"},
 		blacklist:   []string{"xmit_one"},
-		interfaces:  []string{"lo", "eth0", "docker0"},
+
+		describesDerived: true,
+		interfaces:       []string{"lo", "eth0", "docker0"},
 		netns: map[string]uint64{
 			"/proc/1/ns/net": 4026531840, "/proc/77/ns/net": 4026532281, "/run/netns/blue": 4026532281,
 			"/var/run/netns/red": 4026532300, "/tmp/file": 0,
@@ -93,8 +95,6 @@ func newKernel() *kernel {
 		threads:   map[int]int{78: 77},
 		users:     map[string]uint32{"root": 0, "www-data": 33},
 		members:   []string{"sock.sk_cgrp_data", "cgroup.ancestors"},
-
-		describesDerived: true,
 	}
 	for _, fn := range []*btf.Func{
 		function("icmp_rcv", integer("int"), param(skb(), "skb")),
@@ -112,6 +112,7 @@ func newKernel() *kernel {
 			{Name: "RX_HANDLER_CONSUMED", Value: 0}, {Name: "RX_HANDLER_PASS", Value: 3}}}}, param(pointer(skb()), "pskb")),
 		function("xdp_do_redirect", integer("int"), param(pointer(structure("net_device")), "dev"), param(pointer(structure("xdp_buff")), "xdp")),
 		function("sock_alloc_file", pointer(structure("file")), param(pointer(structure("socket")), "sock")),
+		function("inet_csk_complete_hashdance", pointer(structure("sock")), param(pointer(structure("sock")), "sk")),
 		function("inet_csk_reqsk_queue_add", pointer(structure("sock")), param(pointer(structure("sock")), "sk")),
 		function("inet_release", integer("int"), param(pointer(structure("socket")), "sock")),
 		function("icmpv6_rcv", integer("int"), param(skb(), "skb")),

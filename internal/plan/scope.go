@@ -499,6 +499,7 @@ type Learner struct {
 func Learners() []Learner {
 	return []Learner{
 		{"sock_alloc_file", "a socket is made"},
+		{"inet_csk_complete_hashdance", "a connection waits to be accepted"},
 		{"inet_csk_reqsk_queue_add", "a connection waits to be accepted"},
 		{"inet_release", "a socket is closed"},
 	}

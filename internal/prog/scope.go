@@ -71,9 +71,10 @@ func LearnerName(symbol string) string { return "learn_" + symbol }
 // learners returns the programs for the functions of [plan.Learners].
 func learners() map[string]string {
 	return map[string]string{
-		"sock_alloc_file":          bpf.ProbesProgNetcapLearnSocket,
-		"inet_csk_reqsk_queue_add": bpf.ProbesProgNetcapLearnChild,
-		"inet_release":             bpf.ProbesProgNetcapLearnClosed,
+		"sock_alloc_file":             bpf.ProbesProgNetcapLearnSocket,
+		"inet_csk_complete_hashdance": bpf.ProbesProgNetcapLearnConnection,
+		"inet_csk_reqsk_queue_add":    bpf.ProbesProgNetcapLearnChild,
+		"inet_release":                bpf.ProbesProgNetcapLearnClosed,
 	}
 }
 

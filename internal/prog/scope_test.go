@@ -14,7 +14,7 @@ import (
 // TestScopeParts checks that a run has just the functions, maps and programs that
 // its scope needs, and that no program refers to a map that is not there.
 func TestScopeParts(t *testing.T) {
-	learn := []string{LearnerName("inet_csk_reqsk_queue_add"), LearnerName("inet_release"), LearnerName("sock_alloc_file")}
+	learn := []string{LearnerName("inet_csk_complete_hashdance"), LearnerName("inet_csk_reqsk_queue_add"), LearnerName("inet_release"), LearnerName("sock_alloc_file")}
 	for _, test := range []struct {
 		name              string
 		scope             plan.Scope
