@@ -359,7 +359,15 @@ func (o *listOptions) printSets(w io.Writer, system *kernel.System) error {
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range counts {
-		fmt.Fprintf(table, "%s\t%d functions, %d tracepoints\t%s\n", c.Set, c.Functions, c.Tracepoints, c.Text)
+		fmt.Fprintf(table, "%s\t%s, %s\t%s\n", c.Set, counted(c.Functions, "function"), counted(c.Tracepoints, "tracepoint"), c.Text)
 	}
 	return table.Flush()
+}
+
+// counted puts a number in front of a word: "1 function", "3 functions".
+func counted(n int, word string) string {
+	if n != 1 {
+		word += "s"
+	}
+	return fmt.Sprintf("%d %s", n, word)
 }
