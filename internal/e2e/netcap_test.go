@@ -84,6 +84,7 @@ type outcome struct {
 	written  uint64 // packets that went to the output
 	late     uint64 // packets that came after the end of the output
 	probes   []counts
+	all      counts // of many probes together
 }
 
 // counts is the closing line of one probe.
@@ -168,6 +169,10 @@ func (o *outcome) read(n netcap, text string) {
 		if m := lateLine.FindStringSubmatch(line); m != nil {
 			o.late = number(n.t, m[1])
 		}
+		line, together := strings.CutPrefix(line, "all ")
+		if together {
+			line = strings.Replace(line, " probes: ", ": ", 1)
+		}
 		m := countsLine.FindStringSubmatch(line)
 		if m == nil {
 			continue
@@ -187,6 +192,10 @@ func (o *outcome) read(n netcap, text string) {
 		}
 		if addCauses(n.t, c.causes, m[5]) != c.rejected || addCauses(n.t, c.causes, m[7]) != c.lost {
 			n.fatal("the causes of %s do not add up", c.probe)
+		}
+		if together {
+			o.all = c
+			continue
 		}
 		captured += c.captured
 		o.probes = append(o.probes, c)
