@@ -134,6 +134,7 @@ const (
 	ProbesProgNetcapLearnSocket       = "netcap_learn_socket"
 	ProbesProgNetcapRawTracepoint     = "netcap_raw_tracepoint"
 	ProbesProgNetcapTpBtf             = "netcap_tp_btf"
+	ProbesVarCpuOffsets               = "cpu_offsets"
 	ProbesVarDataOffset               = "data_offset"
 	ProbesVarDropNoDevice             = "drop_no_device"
 	ProbesVarFilterReadsAddresses     = "filter_reads_addresses"
@@ -147,6 +148,7 @@ const (
 	ProbesVarPagesDirect              = "pages_direct"
 	ProbesVarPagesMap                 = "pages_map"
 	ProbesVarPagesShift               = "pages_shift"
+	ProbesVarPreemptCount             = "preempt_count"
 	ProbesVarProbeArg                 = "probe_arg"
 	ProbesVarProbeExtra               = "probe_extra"
 	ProbesVarProbeIndex               = "probe_index"
@@ -269,6 +271,7 @@ type ProbesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesVariableSpecs struct {
+	CpuOffsets           *ebpf.VariableSpec `ebpf:"cpu_offsets"`
 	DataOffset           *ebpf.VariableSpec `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.VariableSpec `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
@@ -282,6 +285,7 @@ type ProbesVariableSpecs struct {
 	PagesDirect          *ebpf.VariableSpec `ebpf:"pages_direct"`
 	PagesMap             *ebpf.VariableSpec `ebpf:"pages_map"`
 	PagesShift           *ebpf.VariableSpec `ebpf:"pages_shift"`
+	PreemptCount         *ebpf.VariableSpec `ebpf:"preempt_count"`
 	ProbeArg             *ebpf.VariableSpec `ebpf:"probe_arg"`
 	ProbeExtra           *ebpf.VariableSpec `ebpf:"probe_extra"`
 	ProbeIndex           *ebpf.VariableSpec `ebpf:"probe_index"`
@@ -363,6 +367,7 @@ func (m *ProbesMaps) Close() error {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesVariables struct {
+	CpuOffsets           *ebpf.Variable `ebpf:"cpu_offsets"`
 	DataOffset           *ebpf.Variable `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.Variable `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
@@ -376,6 +381,7 @@ type ProbesVariables struct {
 	PagesDirect          *ebpf.Variable `ebpf:"pages_direct"`
 	PagesMap             *ebpf.Variable `ebpf:"pages_map"`
 	PagesShift           *ebpf.Variable `ebpf:"pages_shift"`
+	PreemptCount         *ebpf.Variable `ebpf:"preempt_count"`
 	ProbeArg             *ebpf.Variable `ebpf:"probe_arg"`
 	ProbeExtra           *ebpf.Variable `ebpf:"probe_extra"`
 	ProbeIndex           *ebpf.Variable `ebpf:"probe_index"`

@@ -104,6 +104,10 @@ volatile const __u32 pages_shift = 12;
  */
 volatile const __u32 stripes = 1;
 
+/* where the preempt count of each CPU is: see context_of. 0 if that is not known */
+volatile const __u64 preempt_count = 0;
+volatile const __u64 cpu_offsets = 0;
+
 /* a struct details stands in front of each event */
 volatile const __u32 with_details = 0;
 

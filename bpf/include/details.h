@@ -30,6 +30,26 @@ struct {
 	__type(value, struct calls);
 } calls __attribute__((section(".maps")));
 
+/* The task that a CPU runs has nothing to do with the packet while an interrupt is
+ * handled. include/linux/preempt.h: the second byte counts softirqs by twos, and
+ * its lowest bit says that one is served; hardirqs and NMIs follow by four bits.
+ */
+static __always_inline __u8 context_of(__u32 cpu)
+{
+	__u64 offset;
+	__u32 count;
+
+	if (!preempt_count ||
+	    bpf_probe_read_kernel(&offset, sizeof(offset), (const void *)(cpu_offsets + 8ull * cpu)) ||
+	    bpf_probe_read_kernel(&count, sizeof(count), (const void *)(preempt_count + offset)))
+		return CONTEXT_UNKNOWN;
+	if (count & 0xf00000)
+		return CONTEXT_NMI;
+	if (count & 0xf0000)
+		return CONTEXT_HARDIRQ;
+	return count & 0x100 ? CONTEXT_SOFTIRQ : CONTEXT_TASK;
+}
+
 /* Fills in the details. */
 static __always_inline void describe(struct slot *slot)
 {
@@ -49,6 +69,7 @@ static __always_inline void describe(struct slot *slot)
 	d->sock = (__u64)sk;
 	d->extra = hit->extra;
 	d->moment = hit->moment;
+	d->context = context_of(hit->cpu);
 	if (follow) {
 		d->parent = hit->parent;
 		d->trail = hit->trail;

@@ -85,6 +85,15 @@ enum why {
 	WHY_FRAGMENT,
 };
 
+/* What the CPU was doing. */
+enum context {
+	CONTEXT_TASK,
+	CONTEXT_SOFTIRQ,
+	CONTEXT_HARDIRQ,
+	CONTEXT_NMI,
+	CONTEXT_UNKNOWN = 255,
+};
+
 /* Which part of a call a sample is of. */
 enum moment {
 	MOMENT_ENTRY,	/* nothing else follows */

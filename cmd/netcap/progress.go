@@ -19,18 +19,22 @@ type progress struct {
 	mu    sync.Mutex
 	out   io.Writer
 	quiet bool
+	what  string
 	last  time.Time
 	shown bool
 }
 
 func newProgress(out io.Writer, quiet bool) *progress {
-	return &progress{out: out, quiet: quiet, last: time.Now()}
+	return &progress{out: out, quiet: quiet}
 }
 
 // step reports that done of total are done.
 func (p *progress) step(what string, done, total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.what != what {
+		p.what, p.last, p.shown = what, time.Now(), false
+	}
 	if p.quiet || done == total && !p.shown || done < total && time.Since(p.last) < progressEvery {
 		return
 	}

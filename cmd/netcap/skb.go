@@ -197,6 +197,7 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	if err == nil && len(o.fieldLists) > 0 {
 		o.fields, err = sink.ParseFields(strings.Join(o.fieldLists, ","), plan.NearNames)
 		o.request.Details = o.fields.NeedsDetails()
+		o.request.Context = o.fields.NeedsContext()
 		o.request.Owners = o.fields.NeedsOwners()
 	}
 	switch {

@@ -140,3 +140,27 @@ func TestMany(t *testing.T) {
 		t.Errorf("%d packets in the file, %d captured", frames, o.all.captured)
 	}
 }
+
+// TestTask shows what the CPU was doing: ping sends as itself, and receives while
+// an interrupt is handled, whosever task that interrupts.
+func TestTask(t *testing.T) {
+	p := newPair(t)
+	n := start(t, nil, "skb", "-f", "ip_output,ip_rcv", "-o", "probe,task,comm,ifname", "-e", "icmp and src host "+left4)
+	p.ping(t, 2, right4)
+	o := n.interrupt()
+	sent, received := 0, 0
+	for line := range strings.Lines(o.out) {
+		words := strings.Fields(line)
+		switch {
+		case words[0] == "ip_output" && strings.HasPrefix(words[1], "ping:") && !strings.Contains(words[1], "(") && words[2] == "ping" && words[3] == "eth0":
+			sent++
+		case words[0] == "ip_rcv" && strings.HasSuffix(words[1], "(softirq)") && words[3] == "eth0":
+			received++
+		default:
+			t.Errorf("%s", line)
+		}
+	}
+	if sent != 2 || received != 2 {
+		t.Errorf("%d sent, %d received:\n%s", sent, received, o.out)
+	}
+}

@@ -119,6 +119,8 @@ const (
 	InHardirq
 	// InNMI: it handled one that cannot be masked.
 	InNMI
+	// InUnknown: nobody knows.
+	InUnknown Context = 255
 )
 
 func (c Context) String() string {

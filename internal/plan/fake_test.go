@@ -346,3 +346,7 @@ func (k *kernel) NetnsOf(path string) (uint64, error) {
 	}
 	return inode, nil
 }
+
+func (k *kernel) PreemptCount() (count, offsets uint64, err error) {
+	return 0x20000, 0xffffffff82800000, nil
+}

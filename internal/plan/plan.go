@@ -37,6 +37,9 @@ type Plan struct {
 	// SkbData takes the packet to start at skb->data plus SkbDataOffset.
 	SkbData       bool
 	SkbDataOffset int
+	// PreemptCount is where the programs find what a CPU is doing; see
+	// [System.PreemptCount]. Zero if they need not know, or cannot.
+	PreemptCount PreemptCount
 	// Owners: the programs know which process a socket is of.
 	Owners bool
 	// Pages says where the kernel maps pages, the zero value if that could not
@@ -61,6 +64,10 @@ type Plan struct {
 	// was written, or could not be checked.
 	Notices []string
 }
+
+// PreemptCount is the address of a variable of each CPU, and that of the array of
+// where those of each CPU are.
+type PreemptCount struct{ Count, Offsets uint64 }
 
 // InnerMode says how the packet inside of a tunnel decides.
 type InnerMode int

@@ -32,6 +32,8 @@ type Request struct {
 	// Backend is the attach mechanism to use, see [Backends]; "" or "auto" for the
 	// cheapest that does.
 	Backend string
+	// Context asks for what the CPU was doing: running the task, or an interrupt.
+	Context bool
 	// Owners asks for the process that a packet's socket is of.
 	Owners bool
 	// Details asks for what is known of a hit beyond its packet.

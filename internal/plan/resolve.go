@@ -100,6 +100,13 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 			return nil, err
 		}
 	}
+	if req.Context {
+		count, offsets, err := sys.PreemptCount()
+		if err != nil {
+			p.notice("whether a task or an interrupt is running is not known: %v", err)
+		}
+		p.PreemptCount = PreemptCount{count, offsets}
+	}
 	p.resolvePages(sys)
 	return p, nil
 }

@@ -311,6 +311,8 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 		bpf.ProbesVarPagesMap:             p.Pages.Map,
 		bpf.ProbesVarPagesShift:           uint32(p.Pages.Shift),
 		bpf.ProbesVarStripes:              uint32(Stripes(p, cpus)),
+		bpf.ProbesVarPreemptCount:         p.PreemptCount.Count,
+		bpf.ProbesVarCpuOffsets:           p.PreemptCount.Offsets,
 		bpf.ProbesVarWithDetails:          flag(p.Details),
 		bpf.ProbesVarFollow:               flag(p.Follow),
 		bpf.ProbesVarWakeupBytes:          uint32(p.BufferSize / 8),

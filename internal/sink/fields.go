@@ -130,6 +130,9 @@ func (f Fields) NeedsDetails() bool {
 	return slices.ContainsFunc(f, func(field Field) bool { return fieldTable[field].details })
 }
 
+// NeedsContext tells whether a field is shown that takes knowing what the CPU does.
+func (f Fields) NeedsContext() bool { return slices.Contains(f, FieldTask) }
+
 // NeedsOwners tells whether a field is shown that takes knowing whose the sockets
 // are.
 func (f Fields) NeedsOwners() bool { return slices.Contains(f, FieldOwner) }
@@ -297,7 +300,7 @@ func (m *margin) appendField(b []byte, f Field, r *event.Record) []byte {
 	switch f {
 	case FieldTask:
 		b = appendTask(b, &d.Comm, d.PID)
-		if d.Context != event.InTask {
+		if d.Context != event.InTask && d.Context != event.InUnknown {
 			b = append(b, '(')
 			b = append(b, d.Context.String()...)
 			b = append(b, ')')
