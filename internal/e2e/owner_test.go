@@ -118,7 +118,8 @@ func TestOwner(t *testing.T) {
 	}
 	var commands []command
 	for _, r := range runs {
-		words := []string{"skb", "-f", wayOut + "," + wayIn, "-e", "portrange 9101-9104", "--output", "text", "--buffer-size", "1M"}
+		// So many at once: without a compiler each, and without large buffers.
+		words := []string{"skb", "-f", wayOut + "," + wayIn, "-e", "portrange 9101-9104", "--filter-backend", "ebpf", "--output", "text", "--buffer-size", "1M"}
 		commands = append(commands, command{words: append(words, r.scope...)})
 	}
 	commands = append(commands, command{words: []string{"skb", "-f", "__dev_queue_xmit@1", "--mark", "0x7", "-e", "portrange 9101-9104", "-w", "-"}})
@@ -172,7 +173,8 @@ func TestOwner(t *testing.T) {
 				{"__tcp_transmit_skb", port, false}: n, {"__dev_queue_xmit", port, false}: n, {"__dev_queue_xmit", port, true}: n,
 				{"tcp_rcv_established", port, false}: n, {"udp_queue_rcv_one_skb", port, true}: n,
 			} {
-				if counts[k] > want || counts[k]+missed < want {
+				// On a slow machine TCP sends some twice.
+				if k.udp && counts[k] > want || counts[k]+missed < want {
 					t.Errorf("%s: %d messages at %+v, want %d", what, counts[k], k, want)
 				}
 			}

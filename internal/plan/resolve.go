@@ -91,6 +91,9 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 	if err := p.resolveProbes(items, exclusions, req.MaxProbes, newResolver(sys, verify)); err != nil {
 		return nil, err
 	}
+	if err := p.checkFrames(); err != nil {
+		return nil, err
+	}
 	p.asked, p.Details = req.Backend, req.Details
 	if err := p.chooseBackends(req.Backend); err != nil {
 		return nil, err

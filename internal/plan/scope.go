@@ -487,6 +487,57 @@ func count(n int) []int {
 	return numbers
 }
 
+// checkFrames leaves out probes at frames without an skb if the scope asks for what
+// only an skb has. It is an error if no other probe is left.
+func (p *Plan) checkFrames() error {
+	asks := ""
+	switch s := &p.Scope; {
+	case s.MarkMask != 0:
+		asks = "mark"
+	case s.AsksSocket():
+		asks = "socket"
+	default:
+		return nil
+	}
+	var frames []string
+	p.Probes = slices.DeleteFunc(p.Probes, func(probe Probe) bool {
+		if probe.Form != XDPBuff {
+			return false
+		}
+		frames = append(frames, probe.Text)
+		return true
+	})
+	const fact = "it sees frames before there is an skb, and only an skb has a %s for --%s"
+	option := p.Scope.skbOption()
+	switch {
+	case len(frames) == 0:
+	case len(p.Probes) == 0:
+		return &Error{Reason: Contradiction, Asked: fmt.Sprintf("probe %q", frames[0]), Fact: fmt.Sprintf(fact, asks, option),
+			Advice: fmt.Sprintf("leave out --%s, or trace where there is an skb", option)}
+	case len(frames) == 1:
+		p.notice("probe %q is left out: "+fact, frames[0], asks, option)
+	default:
+		p.notice("%d probes are left out, %s among them: they see frames before there is an skb, and only an skb has a %s for --%s",
+			len(frames), frames[0], asks, option)
+	}
+	return nil
+}
+
+// skbOption is the first option that asks for what only an skb has.
+func (s *Scope) skbOption() string {
+	switch {
+	case s.MarkMask != 0:
+		return "mark"
+	case s.CgroupID != 0:
+		return "cgroup"
+	case s.PID != 0:
+		return "pid"
+	case s.Comm != "":
+		return "comm"
+	}
+	return "uid"
+}
+
 // Learner is a kernel function at which a program learns whose a socket is.
 type Learner struct {
 	Symbol string

@@ -155,6 +155,35 @@ func TestScopeNotHere(t *testing.T) {
 	requireRefusal(t, err, NoBTF, `--comm "curl": read the types of the kernel (BTF): none`, "netcap needs a kernel built with CONFIG_DEBUG_INFO_BTF; see netcap doctor")
 }
 
+// TestScopeOfFrames asks for what only an skb has where there are frames.
+func TestScopeOfFrames(t *testing.T) {
+	k := newKernel()
+	xdp := pointer(structure("xdp_buff"))
+	for _, name := range []string{"frame_one", "frame_two"} {
+		k.functions[name] = function(name, integer("int"), param(xdp, "xdp"))
+	}
+	_, err := Resolve(Request{Probes: []string{"frame_one@1"}, PID: 77, Comm: "nginx"}, k)
+	requireRefusal(t, err, Contradiction, `probe "frame_one@1": it sees frames before there is an skb, and only an skb has a socket for --pid`,
+		"leave out --pid, or trace where there is an skb")
+	_, err = Resolve(Request{Probes: []string{"frame_one@1"}, UID: "0"}, k)
+	requireRefusal(t, err, Contradiction, `probe "frame_one@1": it sees frames before there is an skb, and only an skb has a socket for --uid`,
+		"leave out --uid, or trace where there is an skb")
+	p, err := Resolve(Request{Probes: []string{"frame_one@1,icmp_rcv@1"}, Mark: "1"}, k)
+	if err != nil || len(p.Probes) != 1 || len(p.Notices) != 1 ||
+		p.Notices[0] != `probe "frame_one@1" is left out: it sees frames before there is an skb, and only an skb has a mark for --mark` {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	p, err = Resolve(Request{Probes: []string{"frame_one@1,frame_two@1,icmp_rcv@1"}, Cgroup: "/"}, k)
+	if err != nil || len(p.Probes) != 1 || len(p.Notices) != 1 ||
+		p.Notices[0] != "2 probes are left out, frame_one@1 among them: they see frames before there is an skb, and only an skb has a socket for --cgroup" {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	p, err = Resolve(Request{Probes: []string{"frame_one@1"}, Ifnames: []string{"eth*"}, Netns: "1", CPUs: "0"}, k)
+	if err != nil || len(p.Probes) != 1 {
+		t.Errorf("got %+v, %v", p, err)
+	}
+}
+
 // TestRanges writes and reads lists of CPUs.
 func TestRanges(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
