@@ -69,7 +69,13 @@ func testAgreement(t *testing.T, expressions []string, packets []packet) {
 	clang := testClang(t)
 
 	var load [3]time.Duration
-	for _, expr := range expressions {
+	// A run is slow in an emulated guest: there each expression looks at the first
+	// bytes alone of every eighth packet, another one each time. The host does all.
+	every := 1
+	if os.Getenv(guestEnv) != "" {
+		every = 8
+	}
+	for n, expr := range expressions {
 		f, err := Compile(expr)
 		if err != nil {
 			t.Errorf("compile %q: %v", expr, err)
@@ -93,7 +99,7 @@ func testAgreement(t *testing.T, expressions []string, packets []packet) {
 				whole := stub.run(t, prog, i, len(p.data))
 				// What is beyond the reach must not make a difference.
 				reached := whole
-				if f.Reach() < len(p.data) {
+				if f.Reach() < len(p.data) && (i+n)%every == 0 {
 					reached = stub.run(t, prog, i, f.Reach())
 				}
 				if whole != want[i] || reached != want[i] {

@@ -19,11 +19,11 @@ func TestUntraceable(t *testing.T) {
 		words []string
 	}{
 		{`probe "no_such_function@1": this kernel has no function no_such_function`, []string{"-f", "icmp_rcv@1,no_such_function@1"}},
-		{"netcap: hint: did you mean icmp_rcv@1", []string{"-f", "icmp_rvc@1"}},
+		{"netcap: hint: did you mean icmp_rcv", []string{"-f", "icmp_rvc@1"}},
 		{"this kernel has no tracepoint no_such_tracepoint", []string{"-f", "tracepoint:skb:no_such_tracepoint"}},
 		{`interface "nosuch0": there is none of that name`, []string{"-f", "icmp_rcv@1", "-i", "nosuch0"}},
+		{"it runs inside of a tracepoint", []string{"-f", "icmp_rcv@1,__bpf_trace_kfree_skb@2"}},
 		// The first probe is attached, and has to be taken off again.
-		{"__bpf_trace_kfree_skb cannot be probed: the kernel does not let it be traced", []string{"-f", "icmp_rcv@1,__bpf_trace_kfree_skb@2"}},
 		{"asm_exc_int3 cannot be probed: it is on the kernel's blacklist of kprobes", []string{"-f", "icmp_rcv@1,asm_exc_int3@1"}},
 	} {
 		if said := refused(t, command{words: append([]string{"skb", "-w", file}, c.words...)}); !strings.Contains(said, c.says) {
