@@ -259,7 +259,7 @@ GLOBAL int netcap_submit(__u32 place)
 	if (send(slot, event->flags & FLAG_NEXT ? w->filled : smaller(w->filled, snaplen)))
 		return COUNT(lost_ring);
 	if (with_details && hit->moment == MOMENT_CALLED)
-		expect_return(slot);
+		netcap_expect_return(place);
 	if (event->cut)
 		note(hit, COUNT(cut));
 	if (f->no_device)

@@ -123,22 +123,32 @@ static __always_inline __u64 call_id(__u64 mono, __u64 argument)
 	return mono ^ argument;
 }
 
-/* The packet of a call is on the ring buffer: its return is to follow. */
-static __always_inline void expect_return(const struct slot *slot)
+/* The packet of a call is on the ring buffer: its return is to follow. A function
+ * of its own for the sake of the stack: all that call each other share 512 bytes,
+ * which lists exceed on v5.10 otherwise.
+ */
+GLOBAL int netcap_expect_return(__u32 place)
 {
 	struct calls *open, one = { .depth = 1 };
 	struct call call;
+	struct slot *slot;
 
+	if (!with_details)
+		return 0;
+	slot = slot_at(place);
+	if (!slot)
+		return 0;
 	call_of(&call, slot->hit.argument, slot->hit.probe);
 	open = bpf_map_lookup_elem(&calls, &call);
 	if (!open) {
 		one.id[0] = slot->details.call;
 		bpf_map_update_elem(&calls, &call, &one, 0);
-		return;
+		return 0;
 	}
 	if (open->depth < CALLS_NESTED)
 		open->id[open->depth & (CALLS_NESTED - 1)] = slot->details.call;
 	open->depth++;
+	return 0;
 }
 
 struct returned {
