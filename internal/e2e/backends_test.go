@@ -33,7 +33,7 @@ func TestBackends(t *testing.T) {
 		ways = append(ways, way{"kprobe.multi", few, []string{"ip_rcv", "ip_local_deliver", "icmp_rcv"}})
 	} else {
 		text := refused(t, command{words: []string{"skb", "-f", few, "--backend", "kprobe.multi"}})
-		if !strings.Contains(text, "this kernel does not have kprobe.multi") {
+		if !strings.Contains(text, "this kernel has no kprobe.multi") {
 			t.Errorf("kprobe.multi is refused with\n%s", text)
 		}
 	}

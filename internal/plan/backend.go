@@ -122,7 +122,7 @@ func (probe *Probe) refuseBackend(asked string, without []string) *Error {
 		e.Fact = "this kernel has no way to trace it"
 		e.Advice = "see netcap doctor"
 	case slices.Contains(without, asked):
-		e.Fact = fmt.Sprintf("this kernel does not have %s", asked)
+		e.Fact = fmt.Sprintf("this kernel has no %s, or does not allow it", asked)
 		e.Advice = "leave out --backend; see netcap doctor"
 	case asked == BackendRawTracepoint || asked == BackendTpBTF:
 		e.Fact = fmt.Sprintf("%s is for tracepoints, and it is a function", asked)

@@ -42,6 +42,7 @@ func (s *Session) leaveOut(probe int, err error) error {
 		return &AttachError{s.plan.Probes[probe], err}
 	}
 	s.LeftOut = append(s.LeftOut, probe)
+	s.refusal = err
 	return nil
 }
 

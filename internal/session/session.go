@@ -48,6 +48,7 @@ type Session struct {
 	reader     *ringbuf.Reader
 	options    Options
 	learners   []link.Link
+	refusal    error // of the last probe that was left out
 
 	hooks       []link.Link // of functions that are listened to
 	hooksMissed uint64
@@ -164,6 +165,9 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 				return nil, errors.Join(err, s.Close())
 			}
 		}
+	}
+	if len(s.LeftOut) == len(p.Probes) {
+		return nil, errors.Join(&AttachError{p.Probes[0], s.refusal}, s.Close())
 	}
 	s.AttachTime = time.Since(start)
 	return s, nil
