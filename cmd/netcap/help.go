@@ -176,6 +176,7 @@ const listExample = `  netcap list
   netcap list "/^ip6?_.*rcv/"
   netcap list --module nf_conntrack
   netcap list "tracepoint:net:*"
+  netcap list --hit -e icmp --duration 10s "ip_*" "icmp_*"
   netcap list --json | jq -r 'select(.backend == "fentry") | .probe'`
 
 const doctorLong = `Say what this kernel and this machine can do for netcap: whether functions and

@@ -75,6 +75,7 @@ type listOptions struct {
 	module string
 	sets   bool
 	asJSON bool
+	hits   hitOptions
 }
 
 func newList(io stdio) *cobra.Command {
@@ -95,6 +96,12 @@ func newList(io stdio) *cobra.Command {
 			if cmd.Flags().Changed("module") && o.module == "" {
 				return &usageError{"--module: the name of the module is empty", "the kernel image is called " + imageModule}
 			}
+			if err := o.hits.check(cmd.Flags()); err != nil {
+				return err
+			}
+			if o.hits.hit {
+				return o.hits.run(cmd.Context(), io, words, o.asJSON)
+			}
 			return o.run(io, kernel.New(), words)
 		},
 	}
@@ -103,6 +110,7 @@ func newList(io stdio) *cobra.Command {
 	f.StringVar(&o.module, "module", "", "only those of `MODULE`; the kernel image is called "+imageModule)
 	f.BoolVar(&o.sets, "sets", false, "list the named sets and how many functions each has here")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object per line")
+	o.hits.addFlags(f)
 	if err := cmd.RegisterFlagCompletionFunc("module", completeModules); err != nil {
 		panic(err) // a flag of that name does not exist: seen by every test
 	}

@@ -54,6 +54,9 @@ type skbOptions struct {
 	readyFile string
 	quiet     bool
 	verbose   bool
+
+	// collect makes another sink than the command line says, nil for none.
+	collect func(*plan.Plan) output
 }
 
 const (
@@ -536,6 +539,9 @@ func onReturn(p *plan.Plan) bool {
 func returned(probe plan.Probe, value uint64) string { return probe.Return.Decode(value) }
 
 func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
+	if o.collect != nil {
+		return o.collect(p), nil
+	}
 	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance}
 	for _, probe := range p.Probes {
 		shown.Names = append(shown.Names, probe.Name)
