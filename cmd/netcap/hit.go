@@ -90,6 +90,9 @@ func (o *hitOptions) run(ctx context.Context, io stdio, words []string, asJSON b
 		return way{w}
 	}
 	if err := s.run(ctx, io); err != nil {
+		if hint := hintOf(err); strings.Contains(err.Error(), "--follow") {
+			return &runError{fmt.Errorf("--hit has to follow packets: %w", err), hint}
+		}
 		return err
 	}
 	probes, paths := w.Probes(), w.Paths()
