@@ -88,7 +88,7 @@ static __always_inline const void *follow_pointer(const void *at)
 
 	if (at)
 		bpf_probe_read_kernel(&value, sizeof(value), at);
-	return value;
+	return is_kernel_address(value) ? value : 0; /* it may not be set yet */
 }
 
 /* The arguments of a tracepoint, or of a function that a trampoline is called

@@ -378,7 +378,7 @@ static __always_inline int capture_list(struct target *target)
 		return 0;
 	if (list && bpf_probe_read_kernel(&next, sizeof(next), (const void *)list))
 		verdict = COUNT(lost_fault);
-	if (!next || next == list) {
+	if (!is_kernel_address((const void *)next) || next == list) {
 		__sync_fetch_and_add(&counts->hits, 1);
 		__sync_fetch_and_add((__u64 *)counts + (verdict & (COUNTS - 1)), 1);
 		return 0;
@@ -395,7 +395,8 @@ static __always_inline int capture_list(struct target *target)
 		}
 		__sync_fetch_and_add(&counts->hits, 1);
 		__sync_fetch_and_add((__u64 *)counts + (verdict & (COUNTS - 1)), 1);
-		if (bpf_probe_read_kernel(&next, sizeof(next), (const void *)skb) || !next)
+		if (bpf_probe_read_kernel(&next, sizeof(next), (const void *)skb) ||
+		    !is_kernel_address((const void *)next))
 			next = list;
 		if (next == list)
 			break;

@@ -28,7 +28,8 @@ static __always_inline bool is_device(const struct net_device *dev, struct where
 	struct net *net;
 
 	if (!is_kernel_address(dev) || read_member(&where->ifindex, dev, ifindex) ||
-	    read_member(&net, dev, nd_net.net) || read_member(&where->netns, net, ns.inum))
+	    read_member(&net, dev, nd_net.net) || !is_kernel_address(net) ||
+	    read_member(&where->netns, net, ns.inum))
 		return false;
 	return where->netns >= NETNS_FIRST && where->ifindex - 1 < IFINDEX_MAX;
 }

@@ -38,12 +38,14 @@ static __always_inline __u64 smaller(__u64 a, __u64 b)
 				      __builtin_preserve_access_index(&from_->member)); \
 	})
 
-/* Addresses of kernel memory are in the upper half. What shares the place of a
- * pointer in a union mostly is not: lengths, list ends, offsets.
+/* Addresses of kernel memory begin with 0xff, on x86 with five levels of page
+ * tables too. What shares the place of a pointer in a union mostly does not:
+ * lengths, list ends, offsets. v5.10 warns of a read from what is no address at
+ * all (ex_handler_uaccess).
  */
 static __always_inline bool is_kernel_address(const void *p)
 {
-	return (__s64)p < 0;
+	return (__u64)p >> 56 == 0xff;
 }
 
 /* A copy of an sk_buff from its member len to data, between which everything lies

@@ -22,7 +22,8 @@ static __always_inline struct net *net_of(const struct sock *sk)
 {
 	struct net *net = 0;
 
-	read_member(&net, sk, __sk_common.skc_net.net);
+	if (read_member(&net, sk, __sk_common.skc_net.net) || !is_kernel_address(net))
+		return 0;
 	return net;
 }
 

@@ -74,7 +74,7 @@ var returnSuffix = regexp.MustCompile(`^(\S+) +.* \[return ([^\]]*)\]$`)
 // that takes them, and of one that refuses them.
 func TestReturns(t *testing.T) {
 	p := newPair(t)
-	n := start(t, p.right, "skb", "-f", "ip_rcv%return,icmp_rcv%both,__udp4_lib_rcv%return,ip_rcv_core%return", "-e", "icmp or udp port 9009")
+	n := start(t, p.right, "skb", "-f", "ip_rcv%return,icmp_rcv%both,udp_rcv%return,ip_rcv_core%return", "-e", "icmp or udp port 9009")
 	p.ping(t, 2, right4)
 	p.unheard(t, over4, 9009)
 	o := n.interrupt()
@@ -105,10 +105,10 @@ func TestReturns(t *testing.T) {
 		entries != count["icmp_rcv number"] {
 		t.Errorf("%d entries of icmp_rcv, returns: %v\n%s", entries, count, o.out)
 	}
-	if count["__udp4_lib_rcv 0"] == 0 {
-		t.Errorf("no return of __udp4_lib_rcv: %v", count)
+	if count["udp_rcv 0"] == 0 {
+		t.Errorf("no return of udp_rcv: %v", count)
 	}
-	for _, probe := range []string{"ip_rcv%return", "icmp_rcv%both", "__udp4_lib_rcv%return", "ip_rcv_core%return"} {
+	for _, probe := range []string{"ip_rcv%return", "icmp_rcv%both", "udp_rcv%return", "ip_rcv_core%return"} {
 		if c := o.probe(t, probe); c.lost != 0 || c.captured == 0 {
 			t.Errorf("%s: %+v", probe, c)
 		}
