@@ -470,16 +470,32 @@ func (s *System) AtomicExchange() bool {
 	return err == nil && got == before
 }
 
-// Preemptible tells whether the kernel was built to interrupt itself for
-// another task (CONFIG_PREEMPT, CONFIG_PREEMPT_RT), going by uname -v. One that
-// decides at boot (PREEMPT_DYNAMIC) and one that only does so at chosen places
-// (PREEMPT_VOLUNTARY) are not meant.
+// Preemptible tells whether the kernel interrupts itself for another task
+// wherever it is (CONFIG_PREEMPT, CONFIG_PREEMPT_RT). One that decides while it
+// runs (PREEMPT_DYNAMIC) says in debugfs what it has decided (5.12+); where that
+// cannot be read, it is taken to.
 func (s *System) Preemptible() bool {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return false
 	}
-	return preemptible(unix.ByteSliceToString(uts.Version[:]))
+	version := unix.ByteSliceToString(uts.Version[:])
+	if !slices.Contains(strings.Fields(version), "PREEMPT_DYNAMIC") {
+		return preemptible(version)
+	}
+	dir := s.path("sys/kernel/debug")
+	if _, err := os.Stat(filepath.Join(dir, "sched")); err != nil {
+		if dir, err = s.debug.mount("debugfs", "sched"); err != nil {
+			return true
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "sched", "preempt"))
+	return err != nil || preempts(string(text))
+}
+
+// preempts reads a text such as "none voluntary (full) lazy".
+func preempts(modes string) bool {
+	return strings.Contains(modes, "(full)") || strings.Contains(modes, "(lazy)")
 }
 
 // preemptible looks for the word in a text such as "#1 SMP PREEMPT_RT Debian

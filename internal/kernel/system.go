@@ -24,10 +24,7 @@ type System struct {
 	root string // in front of /proc and /sys; only tests set it
 	btf  *btf.Cache
 
-	// the place of a tracefs of our own
-	mount    sync.Once
-	mounted  string
-	mountErr error
+	trace, debug ownMount // file systems that /sys does not have
 
 	raw       remembered[[]module]
 	scanning  sync.Mutex // of what raw has

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,22 +40,34 @@ func (s *System) ownTracefs() (string, error) {
 	if s.root != "/" {
 		return "", fs.ErrNotExist // a test has all there is
 	}
-	s.mount.Do(func() {
-		var context int
-		if context, s.mountErr = unix.Fsopen("tracefs", unix.FSOPEN_CLOEXEC); s.mountErr != nil {
+	return s.trace.mount("tracefs", "events")
+}
+
+// ownMount is a file system that is mounted where nobody else sees it.
+type ownMount struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// mount mounts the file system once, and checks that it has an entry of that name.
+func (m *ownMount) mount(kind, entry string) (string, error) {
+	m.once.Do(func() {
+		var context, fd int
+		if context, m.err = unix.Fsopen(kind, unix.FSOPEN_CLOEXEC); m.err != nil {
 			return
 		}
 		defer unix.Close(context)
-		if s.mountErr = unix.FsconfigCreate(context); s.mountErr != nil {
+		if m.err = unix.FsconfigCreate(context); m.err != nil {
 			return
 		}
-		var fd int
-		if fd, s.mountErr = unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC); s.mountErr == nil {
-			s.mounted = fmt.Sprintf("/proc/self/fd/%d", fd)
-			_, s.mountErr = os.Stat(filepath.Join(s.mounted, "events"))
+		const attributes = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+		if fd, m.err = unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, attributes); m.err == nil {
+			m.dir = fmt.Sprintf("/proc/self/fd/%d", fd)
+			_, m.err = os.Stat(filepath.Join(m.dir, entry))
 		}
 	})
-	return s.mounted, s.mountErr
+	return m.dir, m.err
 }
 
 // HasEvent tells whether tracefs has an event of that category and name. An

@@ -56,7 +56,7 @@ func (p *Plan) chooseBackends(asked string) error {
 			}
 			continue
 		}
-		probe.Backend = probe.choose(asked, functions, p.Without)
+		probe.Backend = probe.choose(asked, functions, p.Preempts, p.Without)
 		if probe.Backend == "" || ofTracepoints {
 			return probe.refuseBackend(asked, p.Without)
 		}
@@ -76,7 +76,7 @@ func (p *Plan) forceDetails() {
 }
 
 // choose returns the backend of a function, "" if it has none.
-func (probe *Probe) choose(asked string, functions int, without []string) string {
+func (probe *Probe) choose(asked string, functions int, preempts bool, without []string) string {
 	var can []string
 	fentry := probe.Typed && !probe.Stack
 	switch {
@@ -91,6 +91,8 @@ func (probe *Probe) choose(asked string, functions int, without []string) string
 		if asked == BackendFentry && fentry {
 			can = []string{BackendFentry}
 		}
+	case fentry && preempts:
+		can = []string{BackendKprobeMulti, BackendKprobe, BackendFentry}
 	case fentry:
 		can = []string{BackendFentry, BackendKprobe, BackendKprobeMulti}
 	default:

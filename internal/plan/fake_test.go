@@ -56,6 +56,7 @@ type kernel struct {
 	members          []string // struct.member
 	inside           bool     // of a PID namespace
 	cgroupError      error
+	preempts         bool
 	slow             int // calls that a request without a fault must not make
 }
 
@@ -350,3 +351,5 @@ func (k *kernel) NetnsOf(path string) (uint64, error) {
 func (k *kernel) PreemptCount() (count, offsets uint64, err error) {
 	return 0x20000, 0xffffffff82800000, nil
 }
+
+func (k *kernel) Preemptible() bool { return k.preempts }

@@ -56,6 +56,10 @@ type Plan struct {
 	// Hooks are the functions that are listened to for that.
 	Follow bool
 	Hooks  []Hook
+	// Preempts: the kernel interrupts itself for another task, also in a program
+	// of fentry. What happens until that goes on is lost to the program, so that
+	// it is not the first choice.
+	Preempts bool
 	// Without are backends that this kernel turned out not to have.
 	Without []string
 	// asked is the backend of the request.

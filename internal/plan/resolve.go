@@ -94,6 +94,7 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 	if err := p.checkFrames(); err != nil {
 		return nil, err
 	}
+	p.Preempts = sys.Preemptible()
 	p.asked, p.Details = req.Backend, req.Details
 	if err := p.chooseBackends(req.Backend); err != nil {
 		return nil, err

@@ -51,6 +51,8 @@ type System interface {
 	User(name string) (uint32, error)
 	// HasMember tells whether a struct of the kernel has a member of that name.
 	HasMember(structure, member string) (bool, error)
+	// Preemptible tells whether the kernel interrupts itself for another task.
+	Preemptible() bool
 	// PreemptCount returns what [PreemptCount] consists of.
 	PreemptCount() (count, offsets uint64, err error)
 	// PageLayout returns what [Pages] consists of, in its order.
