@@ -45,11 +45,13 @@ PROBE is one of
     tp:category:name            be patterns
 
 Several are given with commas or with several -f. With more than one, each line
-of output starts with the name of its probe, unless -o says what it starts with. -x leaves out again what is too
-much: -f all -x 'skb_*'. What a packet hangs on may be a struct sk_buff *, a
-struct sk_buff **, a struct sk_buff_head * and, with N, a struct list_head * (of
-both every skb), or a struct xdp_buff *. Names that kernels have changed are
-known: kfree_skb is found where it is called sk_skb_reason_drop.
+of output starts with the name of its probe, unless -o says what it starts with.
+-x leaves out again what is too much: -f all -x 'skb_*'.
+
+What a packet hangs on may be a struct sk_buff *, a struct sk_buff **, a struct
+sk_buff_head * and, with N or where it is known, a struct list_head * (of both
+every skb), or a struct xdp_buff *. Names that kernels have changed are known:
+kfree_skb is found where it is called sk_skb_reason_drop.
 
 func%return traces func when it returns, with the packet as it came in and the
 value that is returned; func%both also when it is called. --on says it for all

@@ -26,8 +26,8 @@ type Globs struct {
 }
 
 // compileGlobs compiles patterns in the language of [path.Match], in which *
-// stands for any characters, ? for one, [a-z] for one of these and [^a-z] for
-// one of the others, and \ takes the meaning from what follows. They are matched
+// stands for any characters, ? for one, [a-z] for one of these and [^a-z], as
+// in a shell also [!a-z], for one of the others, and \ takes the meaning from what follows. They are matched
 // by byte. The error says what is wrong with which pattern.
 func compileGlobs(patterns []string) (Globs, error) {
 	var g Globs
@@ -97,7 +97,11 @@ func literal(s string) (c byte, rest string, err error) {
 // class takes the rest of a [class] off.
 func class(s string) (accepts func(byte) bool, rest string, err error) {
 	errOpen := errors.New("a [ has no ]")
-	s, negated := strings.CutPrefix(s, "^")
+	// A shell negates by !, path.Match by ^.
+	negated := s != "" && (s[0] == '!' || s[0] == '^')
+	if negated {
+		s = s[1:]
+	}
 	var in [256]bool
 	for first := true; ; first = false {
 		if s == "" {
@@ -118,6 +122,9 @@ func class(s string) (accepts func(byte) bool, rest string, err error) {
 			if high, s, err = bound(more); err != nil {
 				return nil, "", err
 			}
+		}
+		if low > high {
+			return nil, "", fmt.Errorf("in [ ] the range %c-%c is empty", low, high)
 		}
 		for c := int(low); c <= int(high); c++ {
 			in[c] = true
