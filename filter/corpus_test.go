@@ -69,11 +69,11 @@ func testAgreement(t *testing.T, expressions []string, packets []packet) {
 	clang := testClang(t)
 
 	var load [3]time.Duration
-	// A run is slow in an emulated guest: there each expression looks at the first
-	// bytes alone of every eighth packet, another one each time. The host does all.
+	// A run is slow in an emulated guest: there each expression looks at every
+	// fifth packet, another one each time. The host does all.
 	every := 1
 	if os.Getenv(guestEnv) != "" {
-		every = 8
+		every = 5
 	}
 	for n, expr := range expressions {
 		f, err := Compile(expr)
@@ -96,10 +96,13 @@ func testAgreement(t *testing.T, expressions []string, packets []packet) {
 				continue
 			}
 			for i, p := range packets {
+				if (i+n)%every != 0 {
+					continue
+				}
 				whole := stub.run(t, prog, i, len(p.data))
 				// What is beyond the reach must not make a difference.
 				reached := whole
-				if f.Reach() < len(p.data) && (i+n)%every == 0 {
+				if f.Reach() < len(p.data) {
 					reached = stub.run(t, prog, i, f.Reach())
 				}
 				if whole != want[i] || reached != want[i] {

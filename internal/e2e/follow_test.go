@@ -84,7 +84,10 @@ func samePath(t *testing.T, what string, lines []followedLine, trails int, path 
 }
 
 // nothingFollowed waits until no run follows any packet any more, as all have
-// been freed, and does something as long as that is not so.
+// been freed, and does something as long as that is not so. Those that the kernel
+// has not told the end of may be left: it does not run a program that an interrupt
+// finds running on the CPU, and counts that from v5.12 on, before which it does run
+// it.
 func nothingFollowed(t *testing.T, meanwhile ...func()) {
 	t.Helper()
 	maps := 0
@@ -93,7 +96,7 @@ func nothingFollowed(t *testing.T, meanwhile ...func()) {
 			do()
 		}
 		maps = 0
-		empty := true
+		left := make(map[string]uint64)
 		for id := ebpf.MapID(0); ; {
 			next, err := ebpf.MapGetNextID(id)
 			if err != nil {
@@ -107,15 +110,39 @@ func nothingFollowed(t *testing.T, meanwhile ...func()) {
 			info, err := m.Info()
 			if err == nil && (info.Name == "followed" || info.Name == "heads") {
 				maps++
-				var key uint64
-				empty = empty && m.NextKey(nil, &key) != nil
+				var key, value []byte
+				for all := m.Iterate(); all.Next(&key, &value); {
+					left[info.Name]++
+				}
 			}
 			m.Close()
 		}
-		return empty
+		return max(left["followed"], left["heads"]) <= missedHooks()
 	})
 	if maps == 0 {
 		t.Error("there is no map of packets that are followed")
+	}
+}
+
+// missedHooks is how often programs that follow packets were not run.
+func missedHooks() (n uint64) {
+	for id := ebpf.ProgramID(0); ; {
+		next, err := ebpf.ProgramGetNextID(id)
+		if err != nil {
+			return n
+		}
+		id = next
+		program, err := ebpf.NewProgramFromID(id)
+		if err != nil {
+			continue
+		}
+		info, err := program.Info()
+		if err == nil && strings.HasPrefix(info.Name, "follow_") {
+			if stats, err := program.Stats(); err == nil {
+				n += stats.RecursionMisses
+			}
+		}
+		program.Close()
 	}
 }
 

@@ -73,10 +73,11 @@ func talk(in io.Reader, out io.Writer) error {
 			if l, err = net.Listen("tcp", words[1]); err == nil {
 				listener = l.(*net.TCPListener)
 			}
-		case "accept": // one, and return what comes
+		case "swallow": // one, and all that comes until it ends
 			var c net.Conn
 			if c, err = listener.Accept(); err == nil {
-				go echoTo(c)
+				_, err = io.Copy(io.Discard, c)
+				err = errors.Join(err, c.Close())
 			}
 		}
 		if err != nil {
