@@ -60,6 +60,15 @@ static __always_inline __u64 instruction_of(struct pt_regs *ctx)
 #endif
 }
 
+static __always_inline __u64 returned_by(struct pt_regs *ctx)
+{
+#if defined(__TARGET_ARCH_x86)
+	return ctx->ax;
+#elif defined(__TARGET_ARCH_arm64)
+	return ctx->regs[0];
+#endif
+}
+
 /* Where the arguments on the stack begin at a function's entry. */
 static __always_inline const void *stack_of(struct pt_regs *ctx)
 {
@@ -146,6 +155,8 @@ static __always_inline struct target trampoline_target(struct bpf_raw_tracepoint
 		target.skb = follow_pointer(target.skb);
 	if (probe_returns)
 		target.moment = MOMENT_CALLED;
+	target.location = (__u64)argument_of(ctx, probe_location);
+	target.reason = probe_reason == NO_ARGUMENT ? NO_REASON : (__u32)(__u64)argument_of(ctx, probe_reason);
 	return target;
 }
 
@@ -347,6 +358,61 @@ SEC("kprobe")
 int netcap_learn_closed(struct pt_regs *ctx)
 {
 	return learn_closed(register_of(ctx, 0));
+}
+
+/* The functions that are listened to in order to tell what has dropped a packet. */
+SEC("kprobe")
+int netcap_note_chain(struct pt_regs *ctx)
+{
+	return note_chain(register_of(ctx, 0), register_of(ctx, 1));
+}
+
+SEC("kprobe")
+int netcap_note_immediate(struct pt_regs *ctx)
+{
+	return note_immediate(register_of(ctx, 0), register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_note_rejection(struct pt_regs *ctx)
+{
+	return note_rejection(register_of(ctx, 0), register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_note_lookup(struct pt_regs *ctx)
+{
+	return note_lookup(register_of(ctx, 0), register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_note_target(struct pt_regs *ctx)
+{
+	return note_target(register_of(ctx, 0), register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_note_rejected(struct pt_regs *ctx)
+{
+	return note_rejected(register_of(ctx, 0));
+}
+
+SEC("kprobe")
+int netcap_note_table(struct pt_regs *ctx)
+{
+	return note_table(register_of(ctx, probe_arg), register_of(ctx, probe_sock), register_of(ctx, probe_extra));
+}
+
+SEC("kretprobe")
+int netcap_note_verdict(struct pt_regs *ctx)
+{
+	return note_verdict(returned_by(ctx));
+}
+
+SEC("kprobe")
+int netcap_note_receiver(struct pt_regs *ctx)
+{
+	return note_receiver(register_of(ctx, probe_sock), register_of(ctx, probe_arg));
 }
 
 /* The functions that are listened to in order to follow packets.

@@ -6,6 +6,7 @@
 #include "scope.h"
 #include "follow.h"
 #include "supply.h"
+#include "tally.h"
 #include "tunnel.h"
 #include "walk.h"
 
@@ -283,6 +284,11 @@ static __always_inline __u32 examine(struct slot *slot, const bool is_frame)
 	if (follow)
 		netcap_recognize(slot->hit.slot);
 	verdict = normalise(slot, is_frame);
+	if (tally && tally_all && verdict == COUNT(lost_no_header)) {
+		slot->frame.whole = ((const struct sk_buff *)slot->skb)->len;
+		slot->walk.filled = 0;
+		return netcap_tally(slot->hit.slot);
+	}
 	if (verdict != COUNT(captured))
 		return verdict;
 	if (!follow || !slot->hit.trail) {
@@ -291,6 +297,8 @@ static __always_inline __u32 examine(struct slot *slot, const bool is_frame)
 		if (follow && !is_frame)
 			begin_trail(slot);
 	}
+	if (tally)
+		return netcap_tally(slot->hit.slot);
 	verdict = netcap_submit(slot->hit.slot);
 	if (follow && (verdict == COUNT(captured) || verdict == COUNT(lost_ring)))
 		netcap_keep(slot->hit.slot);
@@ -305,6 +313,8 @@ struct target {
 	__u64 argument; /* with the skb, as the function has it */
 	__u32 probe;  /* position in the plan */
 	__u32 moment; /* enum moment */
+	__u64 location; /* who frees the skb, or 0 */
+	__u32 reason;	/* all ones if there is none */
 };
 
 static __always_inline struct slot *prepare(const struct target *target, __u32 cpu)
@@ -320,6 +330,8 @@ static __always_inline struct slot *prepare(const struct target *target, __u32 c
 	slot->hit.argument = target->argument;
 	slot->hit.probe = target->probe;
 	slot->hit.moment = target->moment;
+	slot->hit.location = target->location;
+	slot->hit.reason = target->reason;
 	return slot;
 }
 

@@ -128,6 +128,84 @@ struct details {
 	char ifname[16];
 };
 
+/* What netfilter has dropped a packet by. */
+enum cause_kind {
+	CAUSE_UNKNOWN,
+	CAUSE_NFT_RULE,	  /* a rule of nftables, by its verdict */
+	CAUSE_NFT_MAP,	  /* a rule of nftables, by a verdict map, or what is behind it */
+	CAUSE_NFT_POLICY, /* the policy of a base chain */
+	CAUSE_NFT_CHAIN,  /* something in a base chain or behind it */
+	CAUSE_IPTABLES,	  /* a table of iptables */
+};
+
+#define CAUSE_NAME 32
+
+struct cause {
+	__u64 rule;		/* handle, 0 if it is not known */
+	__u8 kind;		/* enum cause_kind */
+	__u8 family;		/* NFPROTO_* of the table */
+	__u8 hook;		/* NF_INET_* or its like, of the base chain or the call */
+	__u8 hook_family;	/* NFPROTO_* of the packet at that hook */
+	__u32 unused;
+	char table[CAUSE_NAME];
+	char chain[CAUSE_NAME]; /* that of the rule if there is one, else the base chain */
+};
+
+/* How many rows packets can be counted in, and what is kept of the last one of a
+ * row: its headers.
+ */
+#define TALLY_MAX 16384
+#define TALLY_BYTES 128
+
+/* What the packets that are counted in one row have in common. */
+struct tally_key {
+	__u64 location; /* where the packet was freed, 0 if that is not known */
+	__u64 cause;	/* what tells causes apart, 0 if there is none */
+	__u32 reason;	/* number of this kernel; all ones if it has none */
+	__u32 netns;	/* inode number */
+	__u32 ifindex;
+	__u16 type;	/* of Ethernet */
+	__u16 port;	/* destination; of ICMP type and code */
+	__u8 protocol;	/* of IP */
+	__u8 unused[7];
+};
+
+/* The packets of a row, and the last one of them. Numbers that are not known are
+ * 0.
+ */
+struct tally_row {
+	__u64 packets;
+	__u64 bytes;
+	__u64 begun; /* another number than ended: half of this is of another packet */
+	__u64 mono;  /* bpf_ktime_get_ns() */
+	__u64 skb;
+	struct details details;
+	struct cause cause;
+	__u32 busy;
+	__u32 len;
+	__u32 caplen;
+	__u32 queued;	     /* bytes in the socket's queue */
+	__u32 backlog;	     /* and in its backlog */
+	__u32 room;	     /* that there may be */
+	__u32 qdisc_length;  /* packets in the device's root qdisc */
+	__u32 qdisc_limit;
+	__u8 state;	     /* of the socket: TCP_* */
+	__u8 family;
+	__u8 receiver;	     /* the socket is the one that the packet came to */
+	__u8 unused;
+	__u16 sock_protocol;
+	__u16 unused2;
+	char qdisc[16];	     /* its kind */
+	__u8 packet[TALLY_BYTES];
+	__u64 ended;
+};
+
+/* Packets that are in no row. */
+struct tally_others {
+	__u64 packets;
+	__u64 bytes;
+};
+
 /* What became of the hits of one probe on one CPU. Every hit is counted in
  * hits and in exactly one of those that are called captured, rejected or lost,
  * so that hits is their sum.

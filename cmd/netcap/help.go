@@ -135,6 +135,53 @@ const skbExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-
   netcap skb -f ip_rcv -w - | tshark -r -
   netcap skb -f ip_rcv -e "host 10.227.0.45" --dry-run`
 
+const dropsLong = `Show where the kernel drops packets, and why.
+
+Drops are counted in the kernel, so that a storm of them costs little: by the place
+(the function that frees the packet), the reason that the kernel gives (Linux 5.17 and
+later), protocol and destination port, device, and what has dropped them. EXPRESSION and
+the options of "netcap skb" that say where a packet has to be, and whose, narrow it.
+
+A table is printed every second: packets per second since the table before, all so far,
+reason, place, protocol and port (of ICMP type and code), device (with @ and the network
+namespace if it is another one) and the last packet. Behind a row stands, where it
+matters and is known:
+
+    nftables: table, chain and rule, or the policy of the chain, also those of
+              iptables-nft; iptables (legacy): table and chain
+    qdisc:    its kind, the device, and how many packets are in it
+    socket:   whose it is, the state of TCP, how full its queue is
+
+The end is a table of the whole run, where rates are those of the whole run, and in plain
+words what each reason usually means and what to look at next; -v says it with each row.
+Behind that stand counters of the kernel that have changed and that no function sees which
+takes a packet: those of devices (ip -s link, ethtool -S), softnet_stat, and snmp, snmp6 and
+netstat of /proc/net.
+
+The kernel frees some packets in the same way that are no drops: what it has used up, what
+is left in the queue of a socket that is closed. They are counted and not shown; -v and
+--json show them.
+
+--once prints one table at the end. --json prints an object per line, with
+the key "type": "row" for a row, "others" for packets that found no room in one,
+"counter" for a counter that has changed. "drop" is false in a row of packets that are no
+drops.
+
+On a terminal the table stays in place: up and down mark a row, enter shows its packets as
+they come, q and Ctrl-C end the run.
+
+Packets that are no IP, messages between sockets for example, are not counted. At most
+16384 rows are kept; what is beyond is counted, and told.
+
+Exit status: 0 if the run did what was asked, 1 if something failed, 2 if the
+command line is wrong.`
+
+const dropsExample = `  netcap drops
+  netcap drops -e "tcp port 9000"
+  netcap drops --once --duration 10s --sort total
+  netcap drops --netns blue -v
+  netcap drops --once --json | jq -r 'select(.drop) | [.packets, .reason, .location] | @tsv'`
+
 const listLong = `List the kernel functions that take a packet, and the tracepoints that carry one,
 as far as they can be traced on this kernel with the modules that are loaded.
 

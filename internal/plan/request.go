@@ -36,6 +36,9 @@ type Request struct {
 	Context bool
 	// Owners asks for the process that a packet's socket is of.
 	Owners bool
+	// Tally asks for packets to be counted in the kernel by what they have in common,
+	// instead of shown. The only probe is [DropTracepoint] then.
+	Tally bool
 	// Details asks for what is known of a hit beyond its packet.
 	Details bool
 	// Follow asks for packets from their first match on, at every probe and

@@ -104,6 +104,11 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 			return nil, err
 		}
 	}
+	if req.Tally {
+		if err := p.resolveTally(sys); err != nil {
+			return nil, err
+		}
+	}
 	if req.Context {
 		count, offsets, err := sys.PreemptCount()
 		if err != nil {

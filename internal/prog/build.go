@@ -199,13 +199,19 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 			if err := dropScope(program, p); err != nil {
 				return nil, err
 			}
+			if err := dropTally(program, p); err != nil {
+				return nil, err
+			}
 		}
-		if err := setProbeConstants(spec, program, made.Probes[0], first); err != nil {
+		if err := setProbeConstants(spec, program, p, made.Probes[0]); err != nil {
 			return nil, err
 		}
 		spec.Programs[program.Name] = program
 	}
 	if err := buildHooks(spec, shells, p); err != nil {
+		return nil, err
+	}
+	if err := buildTally(spec, shells, p, machine.CPUs); err != nil {
 		return nil, err
 	}
 	dropProbeSection(spec)
@@ -318,6 +324,7 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 		bpf.ProbesVarWakeupBytes:          uint32(p.BufferSize / 8),
 	}
 	maps.Copy(constants, scopeConstants(p))
+	maps.Copy(constants, tallyConstants(p))
 	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set constant %s: %w", name, err)
@@ -342,6 +349,9 @@ func headerBytes(p *plan.Plan) int {
 		// Nothing is rejected, so one read of everything is cheapest.
 		n = p.Snaplen
 	}
+	if p.Tally != nil {
+		n = max(n, tallyBytes)
+	}
 	return max(headersMin, min(n, filter.MaxReach))
 }
 
@@ -364,7 +374,9 @@ func drop(program *ebpf.ProgramSpec, names ...string) error {
 }
 
 // setProbeConstants gives program the constants of its probe.
-func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, index int, probe plan.Probe) error {
+func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, p *plan.Plan, index int) error {
+	probe := p.Probes[index]
+	location, reason := locationAndReason(p)
 	return setConstantsOf(spec, program, strconv.Itoa(index), map[string]uint32{
 		bpf.ProbesVarProbeIndex:    uint32(index),
 		bpf.ProbesVarProbeArg:      uint32(argument(probe.Arg, probe.Stack)),
@@ -373,6 +385,8 @@ func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, ind
 		bpf.ProbesVarProbeValue:    uint32(probe.Arguments),
 		bpf.ProbesVarProbeIndirect: flag(probe.Form == plan.SkbPointerPointer),
 		bpf.ProbesVarProbeReturns:  flag(probe.On != plan.OnEntry),
+		bpf.ProbesVarProbeLocation: location,
+		bpf.ProbesVarProbeReason:   reason,
 	})
 }
 

@@ -60,3 +60,7 @@ func (t *Text) Close() error {
 	}
 	return stdoutError(err)
 }
+
+// Line is one packet as [Text] shows it, without the time: length is that of the whole
+// packet, of which data is the start.
+func Line(data []byte, length int) string { return string(appendEthernet(nil, data, length)) }

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/netcap-project/netcap/internal/drops"
+	"github.com/netcap-project/netcap/internal/kernel"
+	"github.com/netcap-project/netcap/internal/plan"
+	"github.com/netcap-project/netcap/internal/session"
+)
+
+// dropsOptions is the command line of netcap drops.
+type dropsOptions struct {
+	skb      skbOptions
+	sort     string
+	once     bool
+	asJSON   bool
+	interval durationFlag
+}
+
+const (
+	defaultOnce     = 10 * time.Second
+	defaultInterval = time.Second
+	minInterval     = 100 * time.Millisecond
+)
+
+func newDrops(io stdio) *cobra.Command {
+	o := &dropsOptions{interval: durationFlag(defaultInterval)}
+	s := &o.skb
+	cmd := &cobra.Command{
+		Use:                   "drops [OPTION...] [EXPRESSION]",
+		Short:                 "Show where the kernel drops packets, and why",
+		Long:                  dropsLong,
+		Example:               dropsExample,
+		DisableFlagsInUseLine: true,
+		Args:                  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.complete(cmd.Flags(), args); err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), io)
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringArrayVarP(&s.expressions, "expression", "e", nil, "count packets that match the pcap-filter(7) `EXPRESSION`")
+	f.StringVar(&s.request.Inner, "inner", "", "count packets in which the one inside of a tunnel matches `EXPRESSION`")
+	f.StringVar(&s.request.Any, "any", "", "count packets that match `EXPRESSION`, or in which the one inside of a tunnel does")
+	f.StringVarP(&s.request.Interface, "interface", "i", "", "only packets whose device is `INTERFACE` of this network namespace")
+	s.addScopeFlags(f)
+	f.Var((*noDeviceFlag)(&s.request.DropNoDevice), "no-device", "with -i, --ifname or --netns: `keep|drop` packets of which nobody knows the device")
+	f.StringVar(&o.sort, "sort", string(drops.ByRate), "put the rows in the `ORDER` of rate, total, reason or location")
+	f.BoolVar(&o.once, "once", false, "print one table at the end")
+	f.Var(&s.duration, "duration", "end after `TIME`, as in 30s or 5m (default 10s with --once)")
+	f.Var(&o.interval, "interval", "print a table every `TIME`")
+	f.BoolVar(&o.asJSON, "json", false, "print an object per line")
+	f.Var(&s.request.FilterBackend, "filter-backend", "`WAY` of the expression into the kernel: auto, c (clang) or ebpf (no compiler)")
+	f.StringVar(&s.readyFile, "ready-file", "", "create `FILE` when drops are counted")
+	f.BoolVar(&s.dryRun, "dry-run", false, "print what would be done, and do nothing")
+	f.BoolVarP(&s.quiet, "quiet", "q", false, "no ready line and no counts")
+	f.BoolVarP(&s.verbose, "verbose", "v", false, "say of each row what it usually means, show also what is no drop, and how probes are attached")
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"sort":      cobra.FixedCompletions(drops.Sorts(), cobra.ShellCompDirectiveNoFileComp),
+		"no-device": cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"interface": completeInterfaces,
+		"ifname":    completeInterfaces,
+		"netns":     completeNetns,
+
+		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+	} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
+			panic(err) // a flag of that name does not exist: seen by every test
+		}
+	}
+	return cmd
+}
+
+func (o *dropsOptions) complete(f *pflag.FlagSet, words []string) error {
+	s := &o.skb
+	s.output = outputText
+	if err := s.complete(f, words); err != nil {
+		return err
+	}
+	switch {
+	case !slices.Contains(drops.Sorts(), o.sort):
+		return &usageError{fmt.Sprintf("--sort %q: there is no such order", o.sort), "use rate, total, reason or location"}
+	case o.once && f.Changed("interval"):
+		return &usageError{"--once prints one table and --interval many", "leave out one of the two"}
+	case time.Duration(o.interval) < minInterval:
+		return &usageError{fmt.Sprintf("--interval %v: less than %v is not shown", time.Duration(o.interval), minInterval), "leave it out for 1s"}
+	}
+	if o.once && s.duration == 0 {
+		s.duration = durationFlag(defaultOnce)
+	}
+	s.request.Probes = []string{plan.DropTracepoint}
+	s.request.Tally, s.request.Details, s.request.Owners = true, true, true
+	s.request.Snaplen = 128
+	s.request.BufferSize = plan.MinBufferSize // nothing goes there
+	return nil
+}
+
+// run counts, and prints what was counted.
+func (o *dropsOptions) run(ctx context.Context, io stdio) (err error) {
+	s := &o.skb
+	system := kernel.New()
+	go func() { _ = system.LoadBTF() }()
+	p, err := plan.Resolve(s.request, system)
+	if err != nil {
+		return err
+	}
+	if s.dryRun {
+		p.Describe(system)
+		_, err := fmt.Fprint(io.out, p)
+		return err
+	}
+	for _, n := range p.Notices {
+		s.tell(io, "notice: %s", n)
+	}
+	if err := prepareReadyFile(s.readyFile); err != nil {
+		return err
+	}
+	bodies, err := s.assemble(ctx, p, io)
+	var open *session.Session
+	if err == nil && ctx.Err() == nil {
+		open, err = s.open(ctx, p, bodies, system, io)
+	}
+	if ctx.Err() != nil {
+		if open != nil {
+			_ = open.Close()
+		}
+		return &runError{errors.New("interrupted before drops were counted"), ""}
+	}
+	if err != nil {
+		return s.explain(io, system, err)
+	}
+	defer func() { err = errors.Join(err, open.Close()) }()
+	if s.verbose {
+		for _, text := range open.Unheard {
+			s.tell(io, "not listened to: %s", text)
+		}
+	}
+	clock, err := kernel.NewClock()
+	if err != nil {
+		return err
+	}
+	w := &dropsRun{dropsOptions: o, io: io, system: system, session: open, clock: clock, begin: time.Now(), table: drops.New(newNames(system))}
+	w.prepare()
+	if err := s.ready(io, p); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGPIPE)
+	defer stop()
+	if s.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(s.duration))
+		defer cancel()
+	}
+	if err := w.watch(ctx); err != nil {
+		return quietly(err)
+	}
+	if err := open.Detach(); err != nil {
+		return err
+	}
+	if err := w.finish(); err != nil {
+		return quietly(err)
+	}
+	counts, err := open.Counts()
+	if err != nil {
+		return err
+	}
+	if !s.quiet {
+		fmt.Fprintf(io.err, "%s counted\n", plural(w.table.Total(), "packet"))
+		for i, c := range counts {
+			printCounts(io.err, p.Probes[i].Text, c, p)
+			if c.Captured != w.table.Total() {
+				fmt.Fprintf(io.err, "netcap: notice: %d packets were captured and %d are in the table, which is a defect of netcap: please report it\n",
+					c.Captured, w.table.Total())
+			}
+		}
+	}
+	return nil
+}
+
+// quietly makes an end of a reader that has gone.
+func quietly(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return err
+}
+
+// dropsRun is netcap drops at work.
+type dropsRun struct {
+	*dropsOptions
+	io      stdio
+	system  *kernel.System
+	session *session.Session
+	clock   *kernel.Clock
+	begin   time.Time
+	table   *drops.Table
+}
+
+// prepare gives the table what it cannot know by itself.
+func (w *dropsRun) prepare() {
+	w.table.Netns = netnsNames(w.system)
+}
+
+func (w *dropsRun) view() drops.View {
+	return drops.View{Sort: drops.Sort(w.sort), All: w.skb.verbose, Once: w.once, Selected: -1}
+}
+
+// update reads what was counted.
+func (w *dropsRun) update() error {
+	tallied, err := w.session.Tally()
+	if err != nil {
+		return err
+	}
+	if err := w.clock.Refresh(); err != nil {
+		return err
+	}
+	w.table.Update(tallied.Keys, tallied.Rows, tallied.Others, time.Since(w.begin), w.clock.Offset())
+	return nil
+}
+
+func (w *dropsRun) print(v drops.View) error {
+	if w.asJSON {
+		return w.table.PrintJSON(w.io.out, time.Now(), v)
+	}
+	return w.table.Print(w.io.out, time.Now(), v)
+}
+
+// watch prints a table at each interval until the end.
+func (w *dropsRun) watch(ctx context.Context) error {
+	if w.once {
+		<-ctx.Done()
+		return nil
+	}
+	ticker := time.NewTicker(time.Duration(w.interval))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if err := w.update(); err != nil {
+			return err
+		}
+		if err := w.print(w.view()); err != nil {
+			return err
+		}
+		if !w.asJSON {
+			if _, err := fmt.Fprintln(w.io.out); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// finish prints the last table, and what it means.
+func (w *dropsRun) finish() error {
+	if err := w.update(); err != nil {
+		return err
+	}
+	v := w.view()
+	v.Once = true
+	if err := w.print(v); err != nil || w.asJSON {
+		return err
+	}
+	if !v.All {
+		if _, err := fmt.Fprintln(w.io.out); err != nil {
+			return err
+		}
+		return w.table.Explain(w.io.out, v)
+	}
+	return nil
+}
+
+// netnsNames returns a function that names network namespaces: "" for the own one, the name
+// that ip-netns(8) has, else the number.
+func netnsNames(system *kernel.System) func(uint32) string {
+	own, _ := system.Netns()
+	names := map[uint32]string{uint32(own): ""}
+	return func(inode uint32) string {
+		if name, ok := names[inode]; ok {
+			return name
+		}
+		listed, _ := system.NetnsNames()
+		for _, name := range listed {
+			if at, err := system.NetnsOf(netnsDir + name); err == nil && uint32(at) == inode {
+				names[inode] = name
+				return name
+			}
+		}
+		names[inode] = fmt.Sprint(inode)
+		return names[inode]
+	}
+}
+
+// netnsDir is where ip-netns(8) has its network namespaces.
+const netnsDir = "/var/run/netns/"
+
+

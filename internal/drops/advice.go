@@ -1,0 +1,72 @@
+package drops
+
+import (
+	_ "embed" // the table
+	"strings"
+)
+
+// What drops mean. The file explains itself.
+//
+//go:embed advice.txt
+var adviceText string
+
+// Advice is what a drop usually means and what to look at next.
+type Advice struct {
+	Means, Next string
+	// NoDrop: the packet was freed, and that was its end.
+	NoDrop bool
+}
+
+// notSpecified is the reason of a place that gives none.
+const notSpecified = "NOT_SPECIFIED"
+
+// advisor is the table, parsed.
+type advisor struct {
+	reasons, places map[string]*Advice
+}
+
+func newAdvisor() *advisor {
+	a := &advisor{reasons: make(map[string]*Advice), places: make(map[string]*Advice)}
+	var last *Advice
+	for line := range strings.Lines(adviceText) {
+		line = strings.TrimSpace(line)
+		word, rest, _ := strings.Cut(line, " ")
+		switch {
+		case line == "" || line[0] == '#':
+		case line[0] == '[':
+			last = &Advice{}
+			for _, name := range strings.Fields(strings.Trim(line, "[]")) {
+				if place, ok := strings.CutPrefix(name, "@"); ok {
+					a.places[place] = last
+				} else {
+					a.reasons[name] = last
+				}
+			}
+		case word == "means":
+			last.Means = rest
+		case word == "next":
+			last.Next = rest
+		case word == "nodrop":
+			last.NoDrop = true
+		}
+	}
+	return a
+}
+
+// of finds the advice for a reason, "" if there is none, and the function that has freed
+// the packet.
+func (a *advisor) of(reason, function string) Advice {
+	if found := a.reasons[reason]; found != nil && reason != notSpecified {
+		return *found
+	}
+	if reason == "" || reason == notSpecified {
+		function, _, _ = strings.Cut(function, ".") // what the compiler has added
+		if found := a.places[function]; found != nil {
+			return *found
+		}
+	}
+	if found := a.reasons[reason]; found != nil {
+		return *found
+	}
+	return Advice{}
+}
