@@ -9,27 +9,6 @@ import (
 	"github.com/netcap-project/netcap/internal/plan"
 )
 
-// outputFlag is the value of --output.
-type outputFlag string
-
-const (
-	outputTcpdump outputFlag = "tcpdump"
-	outputText    outputFlag = "text"
-)
-
-func (f *outputFlag) String() string { return string(*f) }
-func (f *outputFlag) Type() string   { return "FORM" }
-
-// Set implements pflag.Value.
-func (f *outputFlag) Set(s string) error {
-	switch v := outputFlag(s); v {
-	case outputTcpdump, outputText:
-		*f = v
-		return nil
-	}
-	return fmt.Errorf("packets are shown by %s or as %s", outputTcpdump, outputText)
-}
-
 // noDeviceFlag is the value of --no-device: whether packets without a device
 // are dropped.
 type noDeviceFlag bool
