@@ -39,6 +39,7 @@ type outputOptions struct {
 	outputs    outputsFlag
 	writeFiles []string
 	format     string // of writeFiles, "" for by name
+	jsonData   bool
 
 	destinations []destination // of all these
 }
@@ -91,6 +92,7 @@ func (f *outputsFlag) Set(s string) error {
 
 func (o *outputOptions) addOutputFlags(f *pflag.FlagSet) {
 	f.Var(&o.outputs, "output", "show packets by `FORM`: tcpdump, text, json, pcap or pcapng, to stdout or with :FILE behind it to a file; several with commas (default tcpdump)")
+	f.BoolVar(&o.jsonData, "json-data", false, "with --output json: put the captured bytes in, in base64")
 }
 
 func (o *outputOptions) addFileFlags(f *pflag.FlagSet) {
@@ -170,6 +172,8 @@ func (o *skbOptions) completeOutputs(f *pflag.FlagSet) error {
 		return &usageError{"--provenance: a pcap file has no place for it", "leave out -w to see it, or write a pcapng file"}
 	case len(o.fieldLists) > 0 && onlyPcap:
 		return &usageError{"-o/--fields: a pcap file has no place for them", "leave out -w to see them, or write a pcapng file"}
+	case o.jsonData && !o.shows(kindJSON):
+		return &usageError{"--json-data is for --output json, and that is not given", "add --output json, or leave out --json-data"}
 	case f.Changed("tcpdump-flags") && len(o.outputs) > 0 && !o.shows(kindTcpdump):
 		return &usageError{fmt.Sprintf("-t is for tcpdump, and --output %s does without it", &o.outputs), "leave out one of the two"}
 	}
@@ -205,7 +209,8 @@ func (o *outputOptions) checkPaths() error {
 	return nil
 }
 
-// recordFields are shown where there is room for everything: in the comments of pcapng.
+// recordFields are shown where there is room for everything: in JSON, and in the
+// comments of pcapng.
 func recordFields(p *plan.Plan) sink.Fields {
 	fields := sink.Fields{sink.FieldTask, sink.FieldUID, sink.FieldNetns, sink.FieldIfname, sink.FieldIfindex, sink.FieldMark}
 	if p.Owners {
@@ -291,6 +296,8 @@ func (o *skbOptions) newFile(d destination, p *plan.Plan, shown sink.Shown, io s
 	switch d.kind {
 	case kindText:
 		return sink.NewTextFile(to, shown)
+	case kindJSON:
+		return sink.NewJSON(to, sink.JSONOptions{Shown: shown, Data: o.jsonData})
 	case kindPcapng:
 		version, _ := built()
 		var u unix.Utsname

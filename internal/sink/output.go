@@ -160,7 +160,7 @@ func terminalError(name string) error {
 func note(r *event.Record) string {
 	p := r.Provenance.String()
 	if r.Cut != event.NotCut {
-		p = strings.TrimSuffix(p, "]") + " cut=" + [...]string{"", "unreadable", "pages", "pieces"}[min(r.Cut, event.CutPieces)] + "]"
+		p = strings.TrimSuffix(p, "]") + " cut=" + cutName(r.Cut) + "]"
 	}
 	return " " + p
 }
