@@ -93,6 +93,22 @@ func (f *sizeFlag) Set(s string) error {
 	return nil
 }
 
+// rotateSizeFlag is a number of bytes like sizeFlag, but that one without a unit
+// counts millions, as tcpdump's -C does.
+type rotateSizeFlag sizeFlag
+
+func (f *rotateSizeFlag) String() string { return sizeFlag(*f).String() }
+func (f *rotateSizeFlag) Type() string   { return "SIZE" }
+
+// Set implements pflag.Value.
+func (f *rotateSizeFlag) Set(s string) error {
+	if n, err := strconv.ParseUint(s, 10, 20); err == nil && n > 0 {
+		*f = rotateSizeFlag(n * 1e6)
+		return nil
+	}
+	return (*sizeFlag)(f).Set(s)
+}
+
 // durationFlag is a time as Go writes it (30s, 5m, 1h30m), or seconds.
 type durationFlag time.Duration
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -40,6 +41,12 @@ type outputOptions struct {
 	writeFiles []string
 	format     string // of writeFiles, "" for by name
 	jsonData   bool
+
+	rotateSize     rotateSizeFlag
+	rotateTime     durationFlag
+	rotateCount    int
+	rotateCompress string
+	minFree        sizeFlag
 
 	destinations []destination // of all these
 }
@@ -97,6 +104,11 @@ func (o *outputOptions) addOutputFlags(f *pflag.FlagSet) {
 
 func (o *outputOptions) addFileFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.format, "format", "", "with -w: write `pcap|pcapng` (default pcapng if FILE ends in .pcapng, else pcap)")
+	f.VarP(&o.rotateSize, "rotate-size", "C", "begin another file after `SIZE`, as in 100M; without a unit millions of bytes")
+	f.Var(&o.rotateTime, "rotate-time", "begin another file after `TIME`, as in 1h")
+	f.IntVarP(&o.rotateCount, "rotate-count", "W", 0, "keep only the last `N` files")
+	f.StringVar(&o.rotateCompress, "rotate-compress", "", "compress files that are complete, by `gzip|zstd`")
+	f.Var(&o.minFree, "min-free", "end when less than `SIZE` is free on the disk of a file")
 }
 
 // completeOutputs proposes kinds for what follows the last comma.
@@ -174,11 +186,55 @@ func (o *skbOptions) completeOutputs(f *pflag.FlagSet) error {
 		return &usageError{"-o/--fields: a pcap file has no place for them", "leave out -w to see them, or write a pcapng file"}
 	case o.jsonData && !o.shows(kindJSON):
 		return &usageError{"--json-data is for --output json, and that is not given", "add --output json, or leave out --json-data"}
+	case f.Changed("min-free") && len(o.files()) == 0:
+		return &usageError{"--min-free is for the disk of a file, and there is none", "add -w FILE"}
 	case f.Changed("tcpdump-flags") && len(o.outputs) > 0 && !o.shows(kindTcpdump):
 		return &usageError{fmt.Sprintf("-t is for tcpdump, and --output %s does without it", &o.outputs), "leave out one of the two"}
 	}
+	if err := o.checkRotation(f); err != nil {
+		return err
+	}
 	if o.fields == nil && (o.shows(kindPcapng) || o.shows(kindJSON)) {
 		o.request.Details, o.request.Context = true, true
+	}
+	return nil
+}
+
+// rotates tells whether files are followed by others.
+func (o *outputOptions) rotates() bool { return o.rotateSize > 0 || o.rotateTime > 0 }
+
+// checkRotation refuses what does not go together of --rotate-.
+func (o *skbOptions) checkRotation(f *pflag.FlagSet) error {
+	if f.Changed("rotate-time") && time.Duration(o.rotateTime) < time.Second {
+		return &usageError{fmt.Sprintf("--rotate-time %v: it is at least 1s", time.Duration(o.rotateTime)), "as in --rotate-time 1h"}
+	}
+	if f.Changed("rotate-count") && o.rotateCount < 1 {
+		return &usageError{fmt.Sprintf("--rotate-count %d: the number of files to keep is at least 1", o.rotateCount), "leave it out to keep all"}
+	}
+	if c := o.rotateCompress; f.Changed("rotate-compress") && c != sink.Gzip && c != sink.Zstd {
+		return &usageError{fmt.Sprintf("--rotate-compress %q: it is %s or %s", c, sink.Gzip, sink.Zstd), "see \"netcap skb --help\""}
+	}
+	var given string
+	for _, name := range []string{"rotate-size", "rotate-time", "rotate-count", "rotate-compress"} {
+		if f.Changed(name) {
+			given = "--" + name
+			break
+		}
+	}
+	switch {
+	case given == "":
+	case !o.rotates():
+		return &usageError{given + " is for several files, and there is only one", "add --rotate-size or --rotate-time"}
+	case len(o.files()) == 0:
+		return &usageError{given + " begins another file, and there is none", "add -w FILE"}
+	case o.rotate > 0:
+		return &usageError{given + " writes many files, and --write-file-rotate the last packets to one", "leave out one of the two"}
+	}
+	for _, d := range o.destinations {
+		if o.rotates() && d.kind == kindTcpdump && d.path != "-" {
+			return &usageError{fmt.Sprintf("%s: tcpdump writes to %s itself, and that cannot become another file", given, d.path),
+				"use --output text:" + d.path}
+		}
 	}
 	return nil
 }
@@ -286,13 +342,18 @@ func (o *skbOptions) newSink(d destination, p *plan.Plan, system *kernel.System,
 	if o.rotate > 0 && d.option == writeFileOption {
 		return sink.NewRotate(file, o.rotate)
 	}
+	if o.rotates() && d.path != "-" {
+		return sink.NewSeries(file, sink.SeriesOptions{
+			Size: uint64(o.rotateSize), Every: time.Duration(o.rotateTime), Keep: o.rotateCount, Compress: o.rotateCompress,
+		})
+	}
 	return file, nil
 }
 
 // newFile makes the sink of a destination that is a file, or stdout in the form
 // of one.
 func (o *skbOptions) newFile(d destination, p *plan.Plan, shown sink.Shown, io stdio) (*sink.File, error) {
-	to := sink.Target{Path: d.path, Stdout: io.out, Option: d.option}
+	to := sink.Target{Path: d.path, Stdout: io.out, Option: d.option, MinFree: uint64(o.minFree)}
 	switch d.kind {
 	case kindText:
 		return sink.NewTextFile(to, shown)

@@ -135,18 +135,19 @@ func newSkb(io stdio) *cobra.Command {
 		return pflag.NormalizedName(name)
 	})
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":         completeOutputs,
-		"format":         cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
-		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
-		"on":             cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
-		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
-		"backend":        cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
-		"interface":      completeInterfaces,
-		"function":       completeProbe,
-		"exclude":        completeProbe,
-		"fields":         completeFields,
-		"ifname":         completeInterfaces,
-		"netns":          completeNetns,
+		"output":          completeOutputs,
+		"rotate-compress": cobra.FixedCompletions([]string{sink.Gzip, sink.Zstd}, cobra.ShellCompDirectiveNoFileComp),
+		"format":          cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
+		"no-device":       cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"on":              cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
+		"filter-backend":  cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"backend":         cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
+		"interface":       completeInterfaces,
+		"function":        completeProbe,
+		"exclude":         completeProbe,
+		"fields":          completeFields,
+		"ifname":          completeInterfaces,
+		"netns":           completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
