@@ -9,27 +9,6 @@ import (
 	"github.com/netcap-project/netcap/internal/plan"
 )
 
-// outputFlag is the value of --output.
-type outputFlag string
-
-const (
-	outputTcpdump outputFlag = "tcpdump"
-	outputText    outputFlag = "text"
-)
-
-func (f *outputFlag) String() string { return string(*f) }
-func (f *outputFlag) Type() string   { return "FORM" }
-
-// Set implements pflag.Value.
-func (f *outputFlag) Set(s string) error {
-	switch v := outputFlag(s); v {
-	case outputTcpdump, outputText:
-		*f = v
-		return nil
-	}
-	return fmt.Errorf("packets are shown by %s or as %s", outputTcpdump, outputText)
-}
-
 // noDeviceFlag is the value of --no-device: whether packets without a device
 // are dropped.
 type noDeviceFlag bool
@@ -112,6 +91,22 @@ func (f *sizeFlag) Set(s string) error {
 	}
 	*f = sizeFlag(n << shift)
 	return nil
+}
+
+// rotateSizeFlag is a number of bytes like sizeFlag, but that one without a unit
+// counts millions, as tcpdump's -C does.
+type rotateSizeFlag sizeFlag
+
+func (f *rotateSizeFlag) String() string { return sizeFlag(*f).String() }
+func (f *rotateSizeFlag) Type() string   { return "SIZE" }
+
+// Set implements pflag.Value.
+func (f *rotateSizeFlag) Set(s string) error {
+	if n, err := strconv.ParseUint(s, 10, 20); err == nil && n > 0 {
+		*f = rotateSizeFlag(n * 1e6)
+		return nil
+	}
+	return (*sizeFlag)(f).Set(s)
 }
 
 // durationFlag is a time as Go writes it (30s, 5m, 1h30m), or seconds.

@@ -37,15 +37,14 @@ type skbOptions struct {
 	expressions  []string
 	tcpdumpFlags string
 	tcpdumpArgs  []string // of tcpdumpFlags, split
-	output       outputFlag
-	writeFile    string
-	rotate       int
-	fieldLists   []string
-	fields       sink.Fields // of fieldLists, nil if there are none
-	provenance   bool
-	segment      bool
-	fixChecksum  bool
-	fakeHeaders  bool
+	outputOptions
+	rotate      int
+	fieldLists  []string
+	fields      sink.Fields // of fieldLists, nil if there are none
+	provenance  bool
+	segment     bool
+	fixChecksum bool
+	fakeHeaders bool
 
 	count     uint64
 	duration  durationFlag
@@ -76,7 +75,7 @@ const (
 )
 
 func newSkb(io stdio) *cobra.Command {
-	o := &skbOptions{output: outputTcpdump}
+	o := new(skbOptions)
 	cmd := &cobra.Command{
 		Use:                   "skb -f PROBE[,PROBE...] [OPTION...] [EXPRESSION]",
 		Short:                 "Show packets at kernel functions and tracepoints",
@@ -111,12 +110,13 @@ func newSkb(io stdio) *cobra.Command {
 	f.BoolVar(&o.request.SkbData, "skb-data", false, "take packets to start at skb->data, whatever the skb says of its headers")
 	f.IntVar(&o.request.SkbDataOffset, "skb-data-offset", 0, "with --skb-data: start `N` bytes behind skb->data, or before it if negative")
 	f.StringVarP(&o.tcpdumpFlags, "tcpdump-flags", "t", "", "`OPTIONS` of the tcpdump that shows the packets (default "+defaultTcpdumpFlags+", with several probes "+defaultTcpdumpFlags+" -S)")
-	f.Var(&o.output, "output", "show packets by `FORM`: tcpdump, or text, which needs no tcpdump")
+	o.addOutputFlags(f)
 	f.StringArrayVarP(&o.fieldLists, "fields", "o", nil, "show the fields of `LIST` before each packet, as in time,probe,task; none for none (default probe if there are several)")
 	f.BoolVar(&o.provenance, "provenance", false, "say after each packet where its headers come from")
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
-	f.StringVarP(&o.writeFile, "write-file", "w", "", "write packets to the pcap `FILE` instead of showing them; - is stdout")
+	f.StringArrayVarP(&o.writeFiles, "write-file", "w", nil, "write packets to the pcap or pcapng `FILE` instead of showing them; - is stdout; several -w are several files")
+	o.addFileFlags(f)
 	f.IntVar(&o.rotate, "write-file-rotate", 0, "with -w: keep only the last `N` packets, and write them at the end")
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after `N` packets")
 	f.Var(&o.duration, "duration", "end after `TIME`, as in 30s or 5m")
@@ -135,17 +135,19 @@ func newSkb(io stdio) *cobra.Command {
 		return pflag.NormalizedName(name)
 	})
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":         cobra.FixedCompletions([]string{string(outputTcpdump), string(outputText)}, cobra.ShellCompDirectiveNoFileComp),
-		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
-		"on":             cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
-		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
-		"backend":        cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
-		"interface":      completeInterfaces,
-		"function":       completeProbe,
-		"exclude":        completeProbe,
-		"fields":         completeFields,
-		"ifname":         completeInterfaces,
-		"netns":          completeNetns,
+		"output":          completeOutputs,
+		"rotate-compress": cobra.FixedCompletions([]string{sink.Gzip, sink.Zstd}, cobra.ShellCompDirectiveNoFileComp),
+		"format":          cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
+		"no-device":       cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"on":              cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
+		"filter-backend":  cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"backend":         cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
+		"interface":       completeInterfaces,
+		"function":        completeProbe,
+		"exclude":         completeProbe,
+		"fields":          completeFields,
+		"ifname":          completeInterfaces,
+		"netns":           completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -223,37 +225,25 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 			fmt.Sprintf("leave it out for at most %d", plan.DefaultMaxProbes)}
 	case f.Changed("skb-data-offset") && !o.request.SkbData:
 		return &usageError{"--skb-data-offset counts from skb->data, and packets are not taken from there", "add --skb-data"}
-	case o.provenance && o.writeFile != "":
-		return &usageError{"--provenance: a pcap file has no place for it", "leave out -w to see it"}
-	case len(o.fieldLists) > 0 && o.writeFile != "":
-		return &usageError{"-o/--fields: a pcap file has no place for them", "leave out -w to see them"}
 	case err != nil:
 		return &usageError{err.Error(), hintOf(err)}
 	case f.Changed("write-file-rotate") && o.rotate < 1:
 		return &usageError{fmt.Sprintf("--write-file-rotate %d: the number of packets to keep is at least 1", o.rotate),
 			"leave it out to write every packet"}
-	case o.rotate > 0 && o.writeFile == "":
+	case o.rotate > 0 && len(o.writeFiles) == 0:
 		return &usageError{"--write-file-rotate keeps the last packets for a file, and there is none", "add -w FILE"}
-	case f.Changed("write-file") && o.writeFile == "":
-		return &usageError{"-w: the name of the file is empty", "use -w FILE, or -w - for stdout"}
-	case f.Changed("write-file") && f.Changed("output"):
-		return &usageError{"-w writes packets to a file and --output shows them, one at a time", "leave out one of the two"}
-	case f.Changed("tcpdump-flags") && o.output == outputText:
-		return &usageError{"-t is for tcpdump, and --output text does without it", "leave out one of the two"}
 	case f.Changed("duration") && o.duration <= 0:
 		return &usageError{fmt.Sprintf("--duration %v: a run takes some time", time.Duration(o.duration)),
 			"leave it out to run until Ctrl-C"}
 	case f.Changed("ready-file") && o.readyFile == "":
 		return &usageError{"--ready-file: the name of the file is empty", "use --ready-file FILE"}
-	case o.readyFile != "" && filepath.Clean(o.readyFile) == filepath.Clean(o.writeFile):
-		return &usageError{fmt.Sprintf("-w and --ready-file both name %q", o.readyFile), "use two files"}
 	case o.segment && f.Changed("snaplen") && o.request.Snaplen != 0 && o.request.Snaplen < segmentSnaplen:
 		return &usageError{fmt.Sprintf("--segment needs all headers of a packet, and -s %d may cut them", o.request.Snaplen),
 			fmt.Sprintf("use -s %d or more", segmentSnaplen)}
 	case o.quiet && o.verbose:
 		return &usageError{"-q and -v are opposites", "leave out one of the two"}
 	}
-	return nil
+	return o.completeOutputs(f)
 }
 
 // run follows the arrows: request, plan, programs, session, records, sink.
@@ -271,10 +261,8 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return err
 	}
 	if o.dryRun {
-		if o.writeFile != "" {
-			if err := sink.CheckPath(o.writeFile); err != nil {
-				return err
-			}
+		if err := o.checkPaths(); err != nil {
+			return err
 		}
 		p.Describe(system)
 		_, err := fmt.Fprint(io.out, p)
@@ -283,7 +271,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	for _, n := range p.Notices {
 		o.tell(io, "notice: %s", n)
 	}
-	if o.tcpdumpFlags != "" && o.writeFile != "" {
+	if o.tcpdumpFlags != "" && !o.shows(kindTcpdump) {
 		o.tell(io, "notice: -t is ignored, as -w needs no tcpdump")
 	}
 	if err := prepareReadyFile(o.readyFile); err != nil {
@@ -378,10 +366,12 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err == nil {
 		err = loop.Drain()
 	}
+	counts, countErr := s.Counts()
+	if t, ok := shown.(sink.Teller); ok && countErr == nil {
+		t.Tell(tallies(counts))
+	}
 	err = errors.Join(err, closeOutput())
 	stuck.Stop()
-
-	counts, countErr := s.Counts()
 	if countErr != nil {
 		return errors.Join(err, countErr)
 	}
@@ -538,55 +528,6 @@ func onReturn(p *plan.Plan) bool {
 // returned writes what the function of a probe has returned.
 func returned(probe plan.Probe, value uint64) string { return probe.Return.Decode(value) }
 
-func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
-	if o.collect != nil {
-		return o.collect(p), nil
-	}
-	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance}
-	for _, probe := range p.Probes {
-		shown.Names = append(shown.Names, probe.Name)
-	}
-	if o.fields == nil {
-		shown.Fields = sink.DefaultFields(len(p.Probes))
-		if p.Follow {
-			shown.Fields = sink.Fields{sink.FieldProbe, sink.FieldTrail, sink.FieldWhy}
-		}
-	}
-	if onReturn(p) {
-		shown.Value = func(probe int, value uint64) string { return returned(p.Probes[probe], value) }
-	}
-	switch {
-	case o.writeFile != "" && o.rotate > 0:
-		return sink.NewRotate(o.writeFile, io.out, p.Snaplen, o.rotate)
-	case o.writeFile != "":
-		return sink.NewPcap(o.writeFile, io.out, p.Snaplen)
-	case o.output == outputText:
-		lines, err := sink.NewText(io.out, shown)
-		if err != nil {
-			return nil, err
-		}
-		return text{lines}, nil
-	}
-	flags := o.tcpdumpArgs
-	if len(flags) == 0 {
-		flags = []string{defaultTcpdumpFlags}
-		if len(p.Probes) > 1 {
-			// Relative numbers would make one segment look different at its
-			// second probe.
-			flags = append(flags, "-S")
-		}
-	}
-	path, err := system.LookPath("tcpdump")
-	if err != nil {
-		path = "tcpdump" // NewTcpdump says that it is missing
-	}
-	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Shown: shown, Stdout: io.out, Stderr: io.err})
-	if err != nil {
-		return nil, err
-	}
-	return tcpdump{child}, nil
-}
-
 // prepareReadyFile refuses early what could not be created later, and removes
 // what an earlier run has left.
 func prepareReadyFile(path string) error {
@@ -647,8 +588,8 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 	case plan.EitherMatches:
 		line += " for the packet or the one inside of it"
 	}
-	if o.writeFile != "" && o.writeFile != "-" {
-		line += ", writing " + o.writeFile
+	if files := o.files(); len(files) > 0 {
+		line += ", writing " + strings.Join(files, ", ")
 	}
 	o.tell(io, "ready: %s", line)
 	return nil

@@ -16,15 +16,7 @@ func newVersion(io stdio) *cobra.Command {
 		Short: "Print the version, and what a bug report needs",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			version, commit := "unknown", "unknown"
-			if info, ok := debug.ReadBuildInfo(); ok {
-				version = info.Main.Version
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						commit = s.Value
-					}
-				}
-			}
+			version, commit := built()
 			var u unix.Utsname
 			if err := unix.Uname(&u); err != nil {
 				return err
@@ -34,4 +26,18 @@ func newVersion(io stdio) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// built returns the version of this program and the commit that it was made of.
+func built() (version, commit string) {
+	version, commit = "unknown", "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = s.Value
+			}
+		}
+	}
+	return version, commit
 }

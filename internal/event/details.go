@@ -29,6 +29,12 @@ type Details struct {
 	Call uint64
 	// Parent is the address of the skb from which this one was followed.
 	Parent uint64
+	// Location is the address from which a packet was freed, in the function that
+	// gave it up. Only of the tracepoint skb:kfree_skb and the like.
+	Location uint64
+	// Reason is the kernel's number for why it was dropped (enum
+	// skb_drop_reason, v5.17+), 0 if it gives none.
+	Reason uint32
 	// Trail is the number of a packet that is followed.
 	Trail uint32
 	// Netns is the inode number of the packet's network namespace, as in
