@@ -86,7 +86,7 @@ func newDrops(io stdio) *cobra.Command {
 
 func (o *dropsOptions) complete(f *pflag.FlagSet, words []string) error {
 	s := &o.skb
-	s.output = outputText
+	s.outputs = outputsFlag{{kindText, "-", outputOption}}
 	if err := s.complete(f, words); err != nil {
 		return err
 	}
@@ -308,5 +308,3 @@ func netnsNames(system *kernel.System) func(uint32) string {
 
 // netnsDir is where ip-netns(8) has its network namespaces.
 const netnsDir = "/var/run/netns/"
-
-

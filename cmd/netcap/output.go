@@ -194,9 +194,30 @@ func (o *skbOptions) completeOutputs(f *pflag.FlagSet) error {
 	if err := o.checkRotation(f); err != nil {
 		return err
 	}
+	if err := o.checkStack(f, onlyPcap); err != nil {
+		return err
+	}
 	if o.fields == nil && (o.shows(kindPcapng) || o.shows(kindJSON)) {
 		o.request.Details, o.request.Context = true, true
 	}
+	return nil
+}
+
+// checkStack refuses what does not go together with -S.
+func (o *skbOptions) checkStack(f *pflag.FlagSet, onlyPcap bool) error {
+	switch {
+	case !o.stack && (f.Changed("stack-dump-color") || f.Changed("stack-depth")):
+		return &usageError{"--stack-dump-color and --stack-depth are of stacks, and none are shown", "add -S"}
+	case !o.stack:
+		return nil
+	case onlyPcap:
+		return &usageError{"-S: a pcap file has no place for stacks", "leave out -w to see them, or write a pcapng file"}
+	case o.stackDepth < 1 || o.stackDepth > plan.MaxStackDepth:
+		return &usageError{fmt.Sprintf("--stack-depth %d: a stack of 1 to %d functions can be shown", o.stackDepth, plan.MaxStackDepth), "leave it out for " + strconv.Itoa(defaultStackDepth)}
+	case o.stackColor != "" && o.stackColor != colorNone && !slices.Contains(sink.Colors(), o.stackColor):
+		return &usageError{fmt.Sprintf("--stack-dump-color %q: there is no such colour", o.stackColor), "use " + strings.Join(sink.Colors(), ", ") + " or " + colorNone}
+	}
+	o.request.StackDepth = o.stackDepth
 	return nil
 }
 
@@ -308,7 +329,10 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 
 // newSink makes the sink of a destination.
 func (o *skbOptions) newSink(d destination, p *plan.Plan, system *kernel.System, io stdio) (output, error) {
-	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance}
+	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance, Drops: true, Kernel: o.names}
+	if o.stack {
+		shown.Stack, shown.StackColor = true, o.colorOf(d, io)
+	}
 	for _, probe := range p.Probes {
 		shown.Names = append(shown.Names, probe.Name)
 	}
@@ -350,6 +374,20 @@ func (o *skbOptions) newSink(d destination, p *plan.Plan, system *kernel.System,
 	return file, nil
 }
 
+// colorOf is the colour of the stacks in a destination: that which is asked for, else
+// green where a person reads.
+func (o *skbOptions) colorOf(d destination, io stdio) string {
+	switch {
+	case o.stackColor == colorNone:
+		return ""
+	case o.stackColor != "":
+		return o.stackColor
+	case d.path == "-" && sink.IsTerminal(io.out):
+		return "green"
+	}
+	return ""
+}
+
 // newFile makes the sink of a destination that is a file, or stdout in the form
 // of one.
 func (o *skbOptions) newFile(d destination, p *plan.Plan, shown sink.Shown, io stdio) (*sink.File, error) {
@@ -358,7 +396,7 @@ func (o *skbOptions) newFile(d destination, p *plan.Plan, shown sink.Shown, io s
 	case kindText:
 		return sink.NewTextFile(to, shown)
 	case kindJSON:
-		return sink.NewJSON(to, sink.JSONOptions{Shown: shown, Data: o.jsonData})
+		return sink.NewJSON(to, sink.JSONOptions{Shown: shown, Symbols: o.names, Data: o.jsonData})
 	case kindPcapng:
 		version, _ := built()
 		var u unix.Utsname
@@ -372,6 +410,7 @@ func (o *skbOptions) newFile(d destination, p *plan.Plan, shown sink.Shown, io s
 			System:      unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]),
 			Application: "netcap " + version,
 			Shown:       shown,
+			Symbols:     o.names,
 		})
 	}
 	return sink.NewPcap(to, p.Snaplen)

@@ -42,6 +42,9 @@ type skbOptions struct {
 	fieldLists  []string
 	fields      sink.Fields // of fieldLists, nil if there are none
 	provenance  bool
+	stack       bool
+	stackColor  string
+	stackDepth  int
 	segment     bool
 	fixChecksum bool
 	fakeHeaders bool
@@ -53,6 +56,8 @@ type skbOptions struct {
 	readyFile string
 	quiet     bool
 	verbose   bool
+
+	names names // of this kernel, once the plan is made
 
 	// collect makes another sink than the command line says, nil for none.
 	collect func(*plan.Plan) output
@@ -66,6 +71,11 @@ const (
 	// clangLimit is how long clang may take. The longest expression that
 	// libpcap compiles takes it some seconds.
 	clangLimit = time.Minute
+	// defaultStackDepth is more than what a packet takes from a system call to a
+	// device and back.
+	defaultStackDepth = 64
+	// colorNone is no colour.
+	colorNone = "none"
 	// segmentSnaplen has room for the headers of TCP in a tunnel over IPv6.
 	segmentSnaplen = 256
 	// probesShown is how many probes the ready line names.
@@ -113,6 +123,9 @@ func newSkb(io stdio) *cobra.Command {
 	o.addOutputFlags(f)
 	f.StringArrayVarP(&o.fieldLists, "fields", "o", nil, "show the fields of `LIST` before each packet, as in time,probe,task; none for none (default probe if there are several)")
 	f.BoolVar(&o.provenance, "provenance", false, "say after each packet where its headers come from")
+	f.BoolVarP(&o.stack, "stack-dump", "S", false, "show the kernel stack under each packet")
+	f.StringVar(&o.stackColor, "stack-dump-color", "", "with -S: the `COLOR` of stacks: "+strings.Join(sink.Colors(), ", ")+" or none (default green on a terminal)")
+	f.IntVar(&o.stackDepth, "stack-depth", defaultStackDepth, fmt.Sprintf("with -S: show the innermost `N` functions of a stack, %d at most", plan.MaxStackDepth))
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
 	f.StringArrayVarP(&o.writeFiles, "write-file", "w", nil, "write packets to the pcap or pcapng `FILE` instead of showing them; - is stdout; several -w are several files")
@@ -135,19 +148,20 @@ func newSkb(io stdio) *cobra.Command {
 		return pflag.NormalizedName(name)
 	})
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":          completeOutputs,
-		"rotate-compress": cobra.FixedCompletions([]string{sink.Gzip, sink.Zstd}, cobra.ShellCompDirectiveNoFileComp),
-		"format":          cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
-		"no-device":       cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
-		"on":              cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
-		"filter-backend":  cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
-		"backend":         cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
-		"interface":       completeInterfaces,
-		"function":        completeProbe,
-		"exclude":         completeProbe,
-		"fields":          completeFields,
-		"ifname":          completeInterfaces,
-		"netns":           completeNetns,
+		"output":           completeOutputs,
+		"rotate-compress":  cobra.FixedCompletions([]string{sink.Gzip, sink.Zstd}, cobra.ShellCompDirectiveNoFileComp),
+		"format":           cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
+		"no-device":        cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"on":               cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
+		"filter-backend":   cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"backend":          cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
+		"interface":        completeInterfaces,
+		"function":         completeProbe,
+		"exclude":          completeProbe,
+		"fields":           completeFields,
+		"stack-dump-color": cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
+		"ifname":           completeInterfaces,
+		"netns":            completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -278,6 +292,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return err
 	}
 
+	o.names = newNames(system)
 	shown, err := o.newOutput(p, system, io)
 	if err != nil {
 		return err
@@ -320,6 +335,10 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err := out.Open(); err != nil {
 		return err
 	}
+	if o.stack {
+		// While packets come in: the programs that are loaded now have names too.
+		go o.loadNames(io)
+	}
 	if err := o.ready(io, p); err != nil {
 		return err
 	}
@@ -339,7 +358,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	loop := &capture.Loop{
 		Source:  s.Reader(),
-		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details},
+		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details, Stack: p.StackDepth, Own: o.names.own},
 		Sink:    out,
 		Offset: func() (time.Duration, error) {
 			err := clock.Refresh()

@@ -52,6 +52,9 @@ type Plan struct {
 	BufferSize int
 	// Details: each packet comes with what is known of its hit.
 	Details bool
+	// StackDepth is how many addresses of the kernel stack each packet comes with
+	// at most, 0 for none.
+	StackDepth int
 	// Tally is nil unless packets are to be counted instead of shown.
 	Tally *Tally
 	// Follow shows packets from their first match on, whatever becomes of them.

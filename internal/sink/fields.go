@@ -195,13 +195,23 @@ type Shown struct {
 	// Provenance puts behind the first line of each packet where its headers
 	// come from: [event.Provenance.String].
 	Provenance bool
+	// Drops puts behind the first line of each packet that is dropped the reason and
+	// the place, as far as they are known.
+	Drops bool
+	// Kernel names addresses and reasons; nil if nobody does.
+	Kernel Names
+	// Stack puts the kernel stack under the text of each packet, in the colour of
+	// StackColor, one of [Colors] or "".
+	Stack      bool
+	StackColor string
 }
 
 // margin writes what stands before and behind the text of a packet. One
 // goroutine uses it.
 type margin struct {
 	Shown
-	widths []int // by position in Fields
+	widths  []int  // by position in Fields
+	packets uint64 // whose stack was written
 }
 
 func newMargin(s Shown) *margin {
@@ -218,7 +228,9 @@ func newMargin(s Shown) *margin {
 }
 
 // empty tells whether there is never anything to write.
-func (m *margin) empty() bool { return len(m.Fields) == 0 && m.Value == nil && !m.Provenance }
+func (m *margin) empty() bool {
+	return len(m.Fields) == 0 && m.Value == nil && !m.Provenance && !m.Drops && !m.Stack
+}
 
 // appendPrefix appends what stands before each line of the packet of r.
 func (m *margin) appendPrefix(b []byte, r *event.Record) []byte {
@@ -249,6 +261,20 @@ func (m *margin) appendPrefix(b []byte, r *event.Record) []byte {
 func (m *margin) appendSuffix(b []byte, r *event.Record) []byte {
 	if m.Provenance {
 		b = append(b, note(r)...)
+	}
+	if d := r.Details; m.Drops && d != nil && (d.Reason != 0 || d.Location != 0) {
+		b = append(b, " ["...)
+		if d.Reason != 0 {
+			b = append(b, "reason "...)
+			b = appendReasonName(b, m.Kernel, d.Reason)
+		}
+		if d.Location != 0 {
+			if d.Reason != 0 {
+				b = append(b, ' ')
+			}
+			b = appendLocation(append(b, "at "...), m.Kernel, d.Location)
+		}
+		b = append(b, ']')
 	}
 	if m.Value != nil && r.Details != nil {
 		switch r.Details.Moment {

@@ -35,6 +35,9 @@ func dup(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
+// IsTerminal reports whether f is a terminal.
+func IsTerminal(f *os.File) bool { return isTerminal(f) }
+
 // isTerminal reports whether f is a terminal.
 func isTerminal(f *os.File) bool {
 	conn, err := f.SyscallConn()

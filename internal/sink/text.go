@@ -46,7 +46,7 @@ func (m *margin) appendLine(b []byte, r *event.Record) []byte {
 	b = m.appendPrefix(b, r)
 	b = r.Time.Local().AppendFormat(b, "15:04:05.000000 ")
 	b = appendEthernet(b, r.Data, r.Len)
-	return append(m.appendSuffix(b, r), '\n')
+	return m.appendAfter(append(m.appendSuffix(b, r), '\n'), r)
 }
 
 // NewTextFile prepares a file with the lines of [Text]. The error is an
