@@ -51,8 +51,14 @@ func (p *Plan) chooseBackends(asked string) error {
 		ofTracepoints := asked == BackendRawTracepoint || asked == BackendTpBTF
 		if probe.Kind == Tracepoint {
 			probe.Backend = BackendRawTracepoint
-			if ofTracepoints {
+			switch {
+			case ofTracepoints:
 				probe.Backend = asked
+			case asked != "" && probe.named:
+				// Those of a set come along with functions, for which it is.
+				return &Error{Reason: NoBackend, Asked: fmt.Sprintf("probe %q", probe.Text),
+					Fact:   fmt.Sprintf("%s is for functions, and it is a tracepoint", asked),
+					Advice: "leave out --backend"}
 			}
 			continue
 		}
