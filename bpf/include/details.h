@@ -55,6 +55,7 @@ static __always_inline __u8 context_of(__u32 cpu)
  */
 GLOBAL int netcap_describe_device(__u32 place)
 {
+	const struct net_device *dev;
 	struct found found = {};
 	const struct sock *sk;
 	struct details *d;
@@ -69,11 +70,10 @@ GLOBAL int netcap_describe_device(__u32 place)
 	if (find_device(slot, &found)) {
 		d->ifindex = found.where.ifindex;
 		d->netns = found.where.netns;
-		if (!found.dev)
-			found.dev = device_at(found.net, found.where.ifindex);
-		if (found.dev)
+		dev = found.dev ? found.dev : device_at(found.net, found.where.ifindex);
+		if (dev)
 			bpf_probe_read_kernel_str(d->ifname, sizeof(d->ifname),
-						  __builtin_preserve_access_index(&found.dev->name));
+						  __builtin_preserve_access_index(&dev->name));
 		return 0;
 	}
 	sk = sock_of(&slot->hit);

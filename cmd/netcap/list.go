@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/cilium/ebpf/btf"
@@ -99,10 +103,18 @@ func newList(io stdio) *cobra.Command {
 			if err := o.hits.check(cmd.Flags()); err != nil {
 				return err
 			}
+			// Whoever reads the list may have seen enough of it, as head(1) has.
+			gone := make(chan os.Signal, 1)
+			signal.Notify(gone, syscall.SIGPIPE)
+			defer signal.Stop(gone)
+			run := func() error { return o.run(io, kernel.New(), words) }
 			if o.hits.hit {
-				return o.hits.run(cmd.Context(), io, words, o.asJSON)
+				run = func() error { return o.hits.run(cmd.Context(), io, words, o.asJSON) }
 			}
-			return o.run(io, kernel.New(), words)
+			if err := run(); !errors.Is(err, syscall.EPIPE) {
+				return err
+			}
+			return nil
 		},
 	}
 	f := cmd.Flags()

@@ -406,7 +406,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return errors.Join(err, countErr)
 	}
 	if !o.quiet {
-		printLedger(io.err, p, loop, counts, o.verbose)
+		printLedger(io.err, p, loop, counts, o.verbose, o.writeFile != "", err)
 		if n := s.HooksMissed(); n > 0 {
 			fmt.Fprintf(io.err, "%s not seen by --follow, as another one was looked at on the CPU: some lines may be missing\n",
 				plural(n, "skb"))
@@ -745,6 +745,10 @@ func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
 			finding.Hint = plan.Suggest(symbol, system)
 		}
 		return &runError{fmt.Errorf("%s: %s", asked, finding.Detail), finding.Hint}
+	}
+	if owners != nil {
+		return &runError{fmt.Errorf("%s: %w", asked, owners.Err),
+			"that takes kprobes, which --pid, --comm and -o owner depend on; --cgroup, --uid and --netns do without; see netcap doctor"}
 	}
 	if verifier != nil {
 		return &runError{err, "run again with -v for the verifier's log, and report it with the output of \"netcap version\""}

@@ -610,6 +610,9 @@ func (s *System) tracefsFinding() Finding {
 	if err == nil {
 		var names traceables
 		if names, err = s.traceable(); err == nil {
+			if strings.HasPrefix(dir, "/proc/self/fd/") {
+				dir = "not mounted, so netcap has mounted one for itself"
+			}
 			f.Detail = fmt.Sprintf("%s, %d functions can be traced", dir, names.count())
 			return f
 		}

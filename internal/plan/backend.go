@@ -123,9 +123,10 @@ func (probe *Probe) refuseBackend(asked string, without []string) *Error {
 		e.Advice = "leave out the return, or trace the function that calls it"
 	case probe.On != OnEntry && asked == "":
 		e.Fact = "its return cannot be shown: that takes fexit, which this kernel refuses"
-		e.Advice = "leave out the return; see netcap doctor"
+		e.Advice = "leave out the return; netcap doctor says whether the kernel has fentry, which fexit comes with"
 	case probe.On != OnEntry:
 		e.Fact = fmt.Sprintf("its return cannot be shown by %s, only by %s", asked, BackendFentry)
+		e.Advice = "leave out --backend, or the return"
 	case asked == "":
 		e.Fact = "this kernel has no way to trace it"
 		e.Advice = "see netcap doctor"

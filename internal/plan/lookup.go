@@ -53,13 +53,20 @@ func ListFunctions(sys System) []Probe {
 }
 
 // OldNames returns the names that start with prefix and that [Resolve] takes for
-// a function of another name, if has tells that the kernel has the other.
+// a function of another name, where has tells that the kernel has only the other;
+// with has nil, all names of functions that have several.
 func OldNames(prefix string, has func(string) bool) []string {
 	t := readTables()
 	var names []string
 	for _, line := range t.aliases {
 		for _, r := range line {
-			if !strings.HasPrefix(r.name, prefix) || has(r.name) {
+			switch {
+			case !strings.HasPrefix(r.name, prefix):
+				continue
+			case has == nil:
+				names = append(names, r.name)
+				continue
+			case has(r.name):
 				continue
 			}
 			for _, other := range t.aliasesOf(r.name) {
@@ -68,18 +75,6 @@ func OldNames(prefix string, has func(string) bool) []string {
 					break
 				}
 			}
-		}
-	}
-	return names
-}
-
-// ListNames returns the names that start with prefix of functions that are known
-// to take a list of skbs. It asks no kernel.
-func ListNames(prefix string) []string {
-	var names []string
-	for _, r := range readTables().lists {
-		if strings.HasPrefix(r.name, prefix) {
-			names = append(names, r.name)
 		}
 	}
 	return names
