@@ -447,7 +447,7 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 				o.tell(io, "notice: %s left out, as the kernel refuses them: %s", plural(uint64(n), "function"), someOf(p, s.LeftOut))
 			}
 			if s.NoOwners != nil {
-				o.tell(io, "notice: owners are not shown: %v", s.NoOwners)
+				o.tell(io, "notice: owners are not shown: %s", whyNoOwners(system, s.NoOwners))
 			}
 			if o.verbose {
 				o.tell(io, "loaded in %s, attached in %s", milliseconds(s.LoadTime), milliseconds(s.AttachTime))
@@ -480,6 +480,17 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 		}
 		return nil, cmp.Or(refused, err)
 	}
+}
+
+// whyNoOwners says in a few words why the owners of sockets are not known.
+func whyNoOwners(system *kernel.System, err error) string {
+	var owners *session.OwnersError
+	if errors.As(err, &owners) && owners.Symbol != "" {
+		if finding := system.Explain(plan.BackendKprobe, owners.Symbol, err); finding != nil {
+			return finding.Detail
+		}
+	}
+	return err.Error()
 }
 
 func isAttachError(err error) bool {
@@ -737,18 +748,18 @@ func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
 			}
 			return &runError{fmt.Errorf("%s: %w", asked, owners.Err), hint}
 		}
-		step, symbol = plan.BackendKprobe, owners.Symbol
-		asked += ": attach to " + symbol
+		asked += ": attach to " + owners.Symbol
+		cause := owners.Err.Error()
+		if finding := system.Explain(plan.BackendKprobe, owners.Symbol, err); finding != nil {
+			cause = finding.Detail
+		}
+		return &runError{fmt.Errorf("%s: %s", asked, cause), "--pid, --comm and -o owner take kprobes; --cgroup, --uid and --netns do without, see netcap doctor"}
 	}
 	if finding := system.Explain(step, symbol, err); finding != nil {
 		if finding.ID == kernel.Symbol && finding.Hint == "" {
 			finding.Hint = plan.Suggest(symbol, system)
 		}
 		return &runError{fmt.Errorf("%s: %s", asked, finding.Detail), finding.Hint}
-	}
-	if owners != nil {
-		return &runError{fmt.Errorf("%s: %w", asked, owners.Err),
-			"that takes kprobes, which --pid, --comm and -o owner depend on; --cgroup, --uid and --netns do without; see netcap doctor"}
 	}
 	if verifier != nil {
 		return &runError{err, "run again with -v for the verifier's log, and report it with the output of \"netcap version\""}

@@ -469,7 +469,7 @@ func (it item) refuseName() *Error {
 	case it.kind == Kprobe && strings.ContainsAny(it.symbol, "+"):
 		return it.refuse(NotInThisVersion, accepted, "a place inside of a function is not in this version")
 	}
-	if _, set, open := strings.Cut(it.symbol, "["); open && isName(strings.NewReplacer("*", "", "?", "").Replace("x"+set)) {
+	if strings.Contains(it.symbol, "[") && isName("x"+strings.NewReplacer("*", "", "?", "", "[", "").Replace(it.symbol)) {
 		return it.refuse(BadSyntax, "as in -f 'tcp_v[46]_*'; quotes keep the shell from reading it", "a [ has no ]")
 	}
 	return it.refuse(BadSyntax, accepted, "%q is not the name of a %s", it.symbol,

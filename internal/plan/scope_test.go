@@ -178,8 +178,9 @@ func TestScopeOfFrames(t *testing.T) {
 		t.Errorf("got %+v, %v", p, err)
 	}
 	p, err = Resolve(Request{Probes: []string{"frame_one@1,frame_two@1,icmp_rcv@1"}, Cgroup: "/"}, k)
-	if err != nil || len(p.Probes) != 1 || len(p.Notices) != 1 ||
-		p.Notices[0] != "2 probes are left out, frame_one@1 among them: they see frames before there is an skb, and only an skb has a socket for --cgroup" {
+	if err != nil || len(p.Probes) != 1 || len(p.Notices) != 2 ||
+		p.Notices[0] != `--cgroup "/" is the root of the hierarchy, which all sockets are in or below: only packets without a socket are left out` ||
+		p.Notices[1] != "2 probes are left out, frame_one@1 among them: they see frames before there is an skb, and only an skb has a socket for --cgroup" {
 		t.Errorf("got %+v, %v", p, err)
 	}
 	p, err = Resolve(Request{Probes: []string{"frame_one@1"}, Ifnames: []string{"eth*"}, Netns: "1", CPUs: "0"}, k)
