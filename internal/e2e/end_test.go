@@ -139,7 +139,7 @@ func TestEnds(t *testing.T) {
 	})
 
 	t.Run("killed", func(t *testing.T) {
-		n := start(t, p.right, words("-f", "tracepoint:net:netif_receive_skb")...)
+		n := start(t, p.right, words("-f", "tracepoint:net:netif_receive_skb", "--backend", "kprobe")...)
 		child := childOf(t, n)
 		during := leftovers(t)
 		if !during["kprobe icmp_rcv"] || len(during) < len(before)+4 {

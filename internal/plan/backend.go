@@ -54,8 +54,8 @@ func (p *Plan) chooseBackends(asked string) error {
 			switch {
 			case ofTracepoints:
 				probe.Backend = asked
-			case asked != "" && probe.named:
-				// Those of a set come along with functions, for which it is.
+			case asked != "" && functions == 0:
+				// Beside functions it is for these.
 				return &Error{Reason: NoBackend, Asked: fmt.Sprintf("probe %q", probe.Text),
 					Fact:   fmt.Sprintf("%s is for functions, and it is a tracepoint", asked),
 					Advice: "leave out --backend"}
