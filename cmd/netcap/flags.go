@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -86,7 +87,10 @@ func (f *sizeFlag) Set(s string) error {
 		}
 	}
 	n, err := strconv.ParseUint(digits, 10, 40)
-	if err != nil || n == 0 || n > maxSize>>shift {
+	if errors.Is(err, strconv.ErrRange) || err == nil && n > maxSize>>shift {
+		return fmt.Errorf("the size is too large: the ring buffer takes at most %s", sizeFlag(plan.MaxBufferSize))
+	}
+	if err != nil || n == 0 {
 		return fmt.Errorf("a size is a number, with K, M or G behind it if wanted, as in 64M")
 	}
 	*f = sizeFlag(n << shift)

@@ -329,12 +329,13 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 
 // newSink makes the sink of a destination.
 func (o *skbOptions) newSink(d destination, p *plan.Plan, system *kernel.System, io stdio) (output, error) {
-	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance, Drops: true, Kernel: o.names}
+	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance, MatchesAll: p.MatchesAll(), Drops: true, Kernel: o.names}
 	if o.stack {
 		shown.Stack, shown.StackColor = true, o.colorOf(d, io)
 	}
 	for _, probe := range p.Probes {
 		shown.Names = append(shown.Names, probe.Name)
+		shown.Extra = append(shown.Extra, probe.Extra >= 0)
 	}
 	if onReturn(p) {
 		shown.Value = func(probe int, value uint64) string { return returned(p.Probes[probe], value) }

@@ -78,8 +78,10 @@ const (
 	colorNone = "none"
 	// segmentSnaplen has room for the headers of TCP in a tunnel over IPv6.
 	segmentSnaplen = 256
-	// probesShown is how many probes the ready line names.
-	probesShown = 20
+	// probesShown is the number of probes up to which the ready line names all;
+	// of more it names the first probesOfMany.
+	probesShown  = 10
+	probesOfMany = 5
 	// expressionShown is how much of an expression the ready line repeats.
 	expressionShown = 80
 )
@@ -170,6 +172,14 @@ func newSkb(io stdio) *cobra.Command {
 	return cmd
 }
 
+// valuesOf returns the values that a flag was given.
+func valuesOf(flag *pflag.Flag) []string {
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	return []string{flag.Value.String()}
+}
+
 func completeProbe(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return completeProbes(kernel.New(), word)
 }
@@ -218,6 +228,16 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		o.request.Details = o.fields.NeedsDetails()
 		o.request.Context = o.fields.NeedsContext()
 		o.request.Owners = o.fields.NeedsOwners()
+	}
+	for name, example := range map[string]string{"exclude": "'skb_*'", "interface": "eth0", "backend": "kprobe"} {
+		if flag := f.Lookup(name); flag.Changed && slices.Contains(valuesOf(flag), "") {
+			return &usageError{fmt.Sprintf("%s: the value is empty", flagName(flag)), fmt.Sprintf("leave it out, or as in --%s %s", name, example)}
+		}
+	}
+	empty := func(probe string) bool { return strings.TrimSpace(probe) == "" }
+	some := func(probe string) bool { return !empty(probe) }
+	if slices.ContainsFunc(o.request.Probes, empty) && slices.ContainsFunc(o.request.Probes, some) {
+		return &usageError{"-f/--function: the value is empty", "leave it out; the other -f do not need it"}
 	}
 	switch {
 	case len(expressions) > 1 && len(words) > 0:
@@ -395,7 +415,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return errors.Join(err, countErr)
 	}
 	if !o.quiet {
-		printLedger(io.err, p, loop, counts, o.verbose)
+		printLedger(io.err, p, loop, counts, o.verbose, len(o.files()) > 0, err)
 		if n := s.HooksMissed(); n > 0 {
 			fmt.Fprintf(io.err, "%s not seen by --follow, as another one was looked at on the CPU: some lines may be missing\n",
 				plural(n, "skb"))
@@ -436,7 +456,7 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 				o.tell(io, "notice: %s left out, as the kernel refuses them: %s", plural(uint64(n), "function"), someOf(p, s.LeftOut))
 			}
 			if s.NoOwners != nil {
-				o.tell(io, "notice: owners are not shown: %v", s.NoOwners)
+				o.tell(io, "notice: owners are not shown: %s", whyNoOwners(system, s.NoOwners))
 			}
 			if o.verbose {
 				o.tell(io, "loaded in %s, attached in %s", milliseconds(s.LoadTime), milliseconds(s.AttachTime))
@@ -469,6 +489,17 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 		}
 		return nil, cmp.Or(refused, err)
 	}
+}
+
+// whyNoOwners says in a few words why the owners of sockets are not known.
+func whyNoOwners(system *kernel.System, err error) string {
+	var owners *session.OwnersError
+	if errors.As(err, &owners) && owners.Symbol != "" {
+		if finding := system.Explain(plan.BackendKprobe, owners.Symbol, err); finding != nil {
+			return finding.Detail
+		}
+	}
+	return err.Error()
 }
 
 func isAttachError(err error) bool {
@@ -586,8 +617,12 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 		return nil
 	}
 	var probes []string
+	most := probesShown
+	if len(p.Probes) > probesShown {
+		most = probesOfMany
+	}
 	for i, probe := range p.Probes {
-		if i == probesShown {
+		if i == most {
 			probes = append(probes, fmt.Sprintf("and %d more", len(p.Probes)-i))
 			break
 		}
@@ -672,8 +707,12 @@ func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
 			}
 			return &runError{fmt.Errorf("%s: %w", asked, owners.Err), hint}
 		}
-		step, symbol = plan.BackendKprobe, owners.Symbol
-		asked += ": attach to " + symbol
+		asked += ": attach to " + owners.Symbol
+		cause := owners.Err.Error()
+		if finding := system.Explain(plan.BackendKprobe, owners.Symbol, err); finding != nil {
+			cause = finding.Detail
+		}
+		return &runError{fmt.Errorf("%s: %s", asked, cause), "--pid, --comm and -o owner take kprobes; --cgroup, --uid and --netns do without, see netcap doctor"}
 	}
 	if finding := system.Explain(step, symbol, err); finding != nil {
 		if finding.ID == kernel.Symbol && finding.Hint == "" {

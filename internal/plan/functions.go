@@ -425,6 +425,10 @@ func (r *resolver) choose(it item, f kernelFunction, proto *btf.FuncProto) (int,
 			r.remark(aboutSeveral, it, "%q is taken for the packet; for another, write %s",
 				parameter(params[found[0]]), alternatives(others))
 		}
+		if queue := strings.IndexByte(f.signature, letterSkbQueue); len(found) == 1 && queue >= 0 && queue != found[0] && it.named() {
+			r.remark(aboutSeveral, it, "%q is taken for the packet; for all of the queue, write %s@%d",
+				parameter(params[found[0]]), f.name, queue+1)
+		}
 		return found[0], form, nil
 	}
 	if it.number > len(params) {

@@ -180,6 +180,9 @@ func (p *Plan) String() string {
 	return b.String()
 }
 
+// MatchesAll tells whether there is no expression that decides anything.
+func (p *Plan) MatchesAll() bool { return len(p.filters()) == 0 }
+
 // filters returns the expressions that decide anything: first that for the
 // packet, then that for the one inside of it if it is another.
 func (p *Plan) filters() []*filter.Filter {

@@ -394,6 +394,10 @@ func (r *resolver) resolveTracepoint(it item) (Probe, error) {
 		return Probe{}, it.refuse(NoSkb, "a tracepoint with a packet is tracepoint:net:netif_receive_skb",
 			"%s carries no struct sk_buff *: %s", it.symbol, parameters(proto))
 	}
+	if it.number > 0 && it.number != skbs[0]+1 {
+		return Probe{}, it.refuse(BadSyntax, fmt.Sprintf("try -f %s", it.text()),
+			"a tracepoint takes no argument number; the packet of %s is in argument %d", it.symbol, skbs[0]+1)
+	}
 	if it.number > 0 {
 		r.remark(aboutNumber, it, "@%d is ignored, as a tracepoint tells which argument is the packet", it.number)
 	}

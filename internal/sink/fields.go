@@ -192,6 +192,10 @@ type Shown struct {
 	// [return 0], or [no return] if the return has not been seen, see
 	// [Returns]. Nil if no probe is traced on return.
 	Value func(probe int, value uint64) string
+	// Extra tells by probe whether it passes an extra argument on; nil if all do.
+	Extra []bool
+	// MatchesAll: there is no expression that a packet could be shown for.
+	MatchesAll bool
 	// Provenance puts behind the first line of each packet where its headers
 	// come from: [event.Provenance.String].
 	Provenance bool
@@ -361,6 +365,9 @@ func (m *margin) appendField(b []byte, f Field, r *event.Record) []byte {
 	case FieldSock:
 		return appendAddress(b, d.Sock)
 	case FieldWhy:
+		if m.MatchesAll && d.Why == event.ByFilter {
+			break
+		}
 		b = append(b, d.Why.String()...)
 		if d.Parent != 0 {
 			b = appendAddress(append(b, ' '), d.Parent)
@@ -383,7 +390,9 @@ func (m *margin) appendField(b []byte, f Field, r *event.Record) []byte {
 			}
 		}
 	case FieldExtra:
-		return appendHexShort(b, d.Extra)
+		if m.Extra == nil || r.Probe >= 0 && r.Probe < len(m.Extra) && m.Extra[r.Probe] {
+			return appendHexShort(b, d.Extra)
+		}
 	}
 	return append(b, '-')
 }
