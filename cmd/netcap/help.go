@@ -103,6 +103,8 @@ header first.
     why, trail,        of a packet that is followed: why it is shown, its
     parent             number, the sk_buff from which it was followed
     value, extra       what the function has returned, its extra argument
+    reason, location   why a packet is dropped, and who has freed it: behind the
+                       packet if nothing is said
 
 What nobody knows is "-". "-o none" leaves it all out.
 

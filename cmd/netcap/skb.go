@@ -355,7 +355,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err := out.Open(); err != nil {
 		return err
 	}
-	if o.stack {
+	if o.stack || slices.ContainsFunc(p.Probes, func(probe plan.Probe) bool { return probe.Location >= 0 }) {
 		// While packets come in: the programs that are loaded now have names too.
 		go o.loadNames(io)
 	}
