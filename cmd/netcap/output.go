@@ -49,6 +49,9 @@ type outputOptions struct {
 	minFree        sizeFlag
 
 	destinations []destination // of all these
+
+	// names knows what the kernel calls addresses and reasons; nil for nobody.
+	names sink.Names
 }
 
 // destination is one place where packets go.
@@ -358,7 +361,7 @@ func (o *skbOptions) newFile(d destination, p *plan.Plan, shown sink.Shown, io s
 	case kindText:
 		return sink.NewTextFile(to, shown)
 	case kindJSON:
-		return sink.NewJSON(to, sink.JSONOptions{Shown: shown, Data: o.jsonData})
+		return sink.NewJSON(to, sink.JSONOptions{Shown: shown, Data: o.jsonData, Symbols: o.names})
 	case kindPcapng:
 		version, _ := built()
 		var u unix.Utsname
@@ -372,6 +375,7 @@ func (o *skbOptions) newFile(d destination, p *plan.Plan, shown sink.Shown, io s
 			System:      unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]),
 			Application: "netcap " + version,
 			Shown:       shown,
+			Symbols:     o.names,
 		})
 	}
 	return sink.NewPcap(to, p.Snaplen)
