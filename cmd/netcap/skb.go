@@ -57,8 +57,6 @@ type skbOptions struct {
 	quiet     bool
 	verbose   bool
 
-	names names // of this kernel, once the plan is made
-
 	// collect makes another sink than the command line says, nil for none.
 	collect func(*plan.Plan) output
 }
