@@ -323,6 +323,9 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		}
 		out = sink.NewReturns(out, both)
 	}
+	if slices.ContainsFunc(o.destinations, func(d destination) bool { return d.kind != kindPcap }) {
+		out = sink.NewOrder(out, kernel.Monotonic)
+	}
 	closed := false
 	closeOutput := func() error {
 		if closed {

@@ -164,16 +164,11 @@ func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 	return true, nil
 }
 
-// ownFrames is how many calls there can be from a probe to the BPF helper.
-const ownFrames = 10
-
 // own returns how many addresses at the start of the stack are ours.
 func (d *Decoder) own() int {
 	n := 0
-	for i, address := range d.stack[:min(len(d.stack), ownFrames)] {
-		if d.Own != nil && d.Own(address) {
-			n = i + 1
-		}
+	for d.Own != nil && n < len(d.stack) && d.Own(d.stack[n]) {
+		n++
 	}
 	return n
 }

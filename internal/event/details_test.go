@@ -196,7 +196,7 @@ func TestStack(t *testing.T) {
 		{nil, nil},
 		{[]uint64{1000}, []uint64{1000}},
 		{[]uint64{1000, 1001, 1002, 1003}, []uint64{1000, 1001, 1002, 1003}},
-		{[]uint64{1, 1001, 2, 1003}, []uint64{1003}}, // a helper of another name between ours
+		{[]uint64{1, 2, 1001, 3}, []uint64{1001, 3}},
 		{[]uint64{1, 2}, []uint64{}},
 	} {
 		var r Record

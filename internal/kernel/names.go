@@ -248,13 +248,14 @@ func (n *Names) readReasons() {
 // OVS_DROP_METER stay what they are, ___RX_DROP_UNUSABLE is RX_DROP_UNUSABLE.
 func reasonName(name string) string { return strings.TrimLeft(name, "_") }
 
-// Own tells whether a function is one that a BPF program is called by, or a BPF
-// program: they stand at the start of a stack that such a program has taken.
+// Own tells whether a function can stand between a probe and the BPF program that
+// has taken a stack there: a BPF program, a trampoline, or what calls programs for a
+// tracepoint.
 func Own(name, module string) bool {
-	if module == "bpf" || module == "__builtin__ftrace" {
+	if module == "bpf" {
 		return true
 	}
-	for _, prefix := range []string{"bpf_", "__bpf_", "__traceiter_", "kprobe_", "__kprobe", "fprobe_", "ftrace_", "trace_call_bpf", "perf_trace_"} {
+	for _, prefix := range []string{"bpf_get_stack", "bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_trampoline_"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

@@ -43,13 +43,20 @@ func (r *Rotate) Write(rec *event.Record) error {
 		r.oldest = (r.oldest + 1) % r.limit
 		r.replaced++
 	}
-	slot.record = *rec
-	slot.data = append(slot.data[:0], rec.Data...)
-	slot.stack = append(slot.stack[:0], rec.Stack...)
-	if rec.Details != nil {
-		slot.details = *rec.Details
-	}
+	slot.keep(rec)
 	return nil
+}
+
+// keep copies a record. It is complete as long as s does not move.
+func (s *stored) keep(r *event.Record) {
+	s.record = *r
+	s.data = append(s.data[:0], r.Data...)
+	s.stack = append(s.stack[:0], r.Stack...)
+	s.record.Data, s.record.Stack = s.data, s.stack
+	if r.Details != nil {
+		s.details = *r.Details
+		s.record.Details = &s.details
+	}
 }
 
 // Flush implements [Sink]. The packets stay in memory until Close.
@@ -70,7 +77,6 @@ func (r *Rotate) Close() error {
 	var failed error
 	for i := range r.kept {
 		p := &r.kept[(r.oldest+i)%len(r.kept)]
-		p.record.Data, p.record.Stack = p.data, p.stack
 		if p.record.Details != nil {
 			p.record.Details = &p.details // slots move as kept grows
 		}

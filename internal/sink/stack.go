@@ -43,8 +43,8 @@ func (m *margin) appendAfter(b []byte, r *event.Record) []byte {
 		b = append(b, "    (none)\n"...)
 	}
 	if color != "" {
-		b = append(b, colorReset...)
-		b = append(b, '\n')
+		// Within the last line: a line of its own would be of no packet.
+		b = append(append(b[:len(b)-1], colorReset...), '\n')
 	}
 	return b
 }
