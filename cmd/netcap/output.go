@@ -214,7 +214,7 @@ func (o *skbOptions) checkStack(f *pflag.FlagSet, onlyPcap bool) error {
 	case !o.stack:
 		return nil
 	case onlyPcap:
-		return &usageError{"-S: a pcap file has no place for stacks", "leave out -w to see them, or write a pcapng file"}
+		return &usageError{"-S: a pcap file has no place for stacks", "write a pcapng file, or add --output tcpdump to see packets and stacks as well"}
 	case o.stackDepth < 1 || o.stackDepth > plan.MaxStackDepth:
 		return &usageError{fmt.Sprintf("--stack-depth %d: a stack of 1 to %d functions can be shown", o.stackDepth, plan.MaxStackDepth), "leave it out for " + strconv.Itoa(defaultStackDepth)}
 	case o.stackColor != "" && o.stackColor != colorNone && !slices.Contains(sink.Colors(), o.stackColor):
