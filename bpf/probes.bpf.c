@@ -324,6 +324,8 @@ int netcap_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
+	if (tally)
+		target.location = caller_of(ctx, target.location);
 	return capture(&target);
 }
 

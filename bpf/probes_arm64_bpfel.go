@@ -208,6 +208,7 @@ const (
 	ProbesVarDropNoDevice             = "drop_no_device"
 	ProbesVarFilterReadsAddresses     = "filter_reads_addresses"
 	ProbesVarFollow                   = "follow"
+	ProbesVarFreers                   = "freers"
 	ProbesVarHeaderBytes              = "header_bytes"
 	ProbesVarInnerMode                = "inner_mode"
 	ProbesVarNameAccepts              = "name_accepts"
@@ -362,6 +363,7 @@ type ProbesVariableSpecs struct {
 	DropNoDevice         *ebpf.VariableSpec `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
 	Follow               *ebpf.VariableSpec `ebpf:"follow"`
+	Freers               *ebpf.VariableSpec `ebpf:"freers"`
 	HeaderBytes          *ebpf.VariableSpec `ebpf:"header_bytes"`
 	InnerMode            *ebpf.VariableSpec `ebpf:"inner_mode"`
 	NameAccepts          *ebpf.VariableSpec `ebpf:"name_accepts"`
@@ -469,6 +471,7 @@ type ProbesVariables struct {
 	DropNoDevice         *ebpf.Variable `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
 	Follow               *ebpf.Variable `ebpf:"follow"`
+	Freers               *ebpf.Variable `ebpf:"freers"`
 	HeaderBytes          *ebpf.Variable `ebpf:"header_bytes"`
 	InnerMode            *ebpf.Variable `ebpf:"inner_mode"`
 	NameAccepts          *ebpf.Variable `ebpf:"name_accepts"`

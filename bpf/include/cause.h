@@ -12,6 +12,7 @@
  * nothing is told of the packet, which is better than something wrong.
  */
 #define JUMPS_MAX 4
+#define FRAMES_MAX 12
 
 struct note {
 	__u64 skb;	 /* that netfilter decides on */
@@ -27,6 +28,7 @@ struct note {
 	__u8 unused[5];
 	__u64 received;	 /* an skb, */
 	__u64 sk;	 /* and the socket that it came to */
+	__u64 frames[FRAMES_MAX]; /* room to look at who calls whom */
 };
 
 /* one for each CPU */
@@ -303,8 +305,15 @@ static __always_inline const struct note *netfilter_note(const struct slot *slot
 
 	if (!netfilter.nft && !netfilter.xt)
 		return 0;
+	if (slot->hit.reason != NO_REASON &&
+	    bpf_core_enum_value_exists(enum skb_drop_reason, SKB_DROP_REASON_NETFILTER_DROP) &&
+	    slot->hit.reason != bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NETFILTER_DROP))
+		return 0;
 	note = note_here();
-	return note && note->skb == slot->hit.shown && note->verdict == NF_DROP ? note : 0;
+	if (!note || note->skb != slot->hit.shown)
+		return 0;
+	/* since v6.9 nftables frees the packet itself, before it returns */
+	return note->verdict == NF_DROP || note->verdict == NO_VERDICT ? note : 0;
 }
 
 /* A number that tells causes apart. */

@@ -6,6 +6,38 @@
 #include "details.h"
 #include "tunnel.h"
 
+/* A function that is checked by itself: it has many ways through. */
+GLOBAL int netcap_is_freer(__u64 address)
+{
+#pragma unroll
+	for (int i = 0; i < FREERS_MAX; i++) {
+		if (address >= freers[i].start && address < freers[i].end)
+			return 1;
+	}
+	return 0;
+}
+
+/* Who has called those that free skbs for others. */
+static __always_inline __u64 caller_of(void *ctx, __u64 location)
+{
+	struct note *note;
+	bool found = false;
+	long size;
+
+	if (!netcap_is_freer(location))
+		return location;
+	note = note_here();
+	if (!note)
+		return location;
+	size = bpf_get_stack(ctx, note->frames, sizeof(note->frames), 0);
+	for (int i = 0; i < FRAMES_MAX && i * 8 < size; i++) {
+		found |= note->frames[i] == location;
+		if (found && !netcap_is_freer(note->frames[i]))
+			return note->frames[i];
+	}
+	return location;
+}
+
 /* Packets that are counted where they are dropped, by what they have in common,
  * and do not go to the ring buffer.
  */

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -143,10 +144,8 @@ func (o *dropsOptions) run(ctx context.Context, io stdio) (err error) {
 		return s.explain(io, system, err)
 	}
 	defer func() { err = errors.Join(err, open.Close()) }()
-	if s.verbose {
-		for _, text := range open.Unheard {
-			s.tell(io, "not listened to: %s", text)
-		}
+	if s.verbose && len(open.Unheard) > 0 {
+		s.tell(io, "not listened to, as they are not there: %s", strings.Join(slices.Compact(open.Unheard), ", "))
 	}
 	clock, err := kernel.NewClock()
 	if err != nil {
@@ -308,5 +307,3 @@ func netnsNames(system *kernel.System) func(uint32) string {
 
 // netnsDir is where ip-netns(8) has its network namespaces.
 const netnsDir = "/var/run/netns/"
-
-

@@ -31,7 +31,9 @@ const (
 )
 
 // Sorts returns all orders.
-func Sorts() []string { return []string{string(ByRate), string(ByTotal), string(ByReason), string(ByLocation)} }
+func Sorts() []string {
+	return []string{string(ByRate), string(ByTotal), string(ByReason), string(ByLocation)}
+}
 
 // Row is what is known of packets that have the place, the reason, protocol and port,
 // device and cause in common.

@@ -19,8 +19,22 @@ type Tally struct {
 	Reasons bool
 	// Listeners are functions that tell what has dropped a packet.
 	Listeners []Listener
+	// Freers are where functions begin and end that free skbs for others: the place is
+	// their caller. At most MaxFreers.
+	Freers [][2]uint64
 	// Netfilter is where the programs find names in the structs of netfilter.
 	Netfilter Netfilter
+}
+
+// MaxFreers is FREERS_MAX of bpf/include/config.h.
+const MaxFreers = 8
+
+// freers free skbs for others.
+func freers() []string {
+	return []string{
+		"kfree_skb_list", "kfree_skb_list_reason", "skb_queue_purge", "skb_queue_purge_reason", "rtnl_kfree_skbs",
+		"__dev_kfree_skb_any", "dev_kfree_skb_any_reason", "tcp_drop",
+	}
 }
 
 // Listener is a function that is listened to.
@@ -83,6 +97,9 @@ func (p *Plan) resolveTally(sys System) error {
 		return err
 	}
 	t.Reasons = len(proto.Params) > 2
+	if t.Freers, err = sys.Extents(freers()); err != nil || len(t.Freers) == 0 {
+		p.notice("drops in lists are told by the function that frees the list, as the addresses of the kernel cannot be read")
+	}
 	t.Netfilter = netfilterLayout(sys)
 	if t.Netfilter.NFT {
 		for symbol, hears := range map[string]Hears{

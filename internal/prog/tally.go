@@ -11,6 +11,7 @@ const (
 	// countIn and ruleOf are functions of bpf/include/tally.h and cause.h.
 	countIn = "netcap_tally"
 	ruleOf  = "netcap_rule_of"
+	isFreer = "netcap_is_freer"
 
 	// tallyBytes is TALLY_BYTES of bpf/include/event.h.
 	tallyBytes = 128
@@ -103,9 +104,12 @@ func tallyConstants(p *plan.Plan) map[string]any {
 		return nil
 	}
 	n := p.Tally.Netfilter
+	var freers [plan.MaxFreers][2]uint64
+	copy(freers[:], p.Tally.Freers)
 	return map[string]any{
 		bpf.ProbesVarTally:    uint32(1),
 		bpf.ProbesVarTallyAll: flag(p.Filter.MatchesAll()),
+		bpf.ProbesVarFreers:   freers,
 		bpf.ProbesVarNetfilter: netfilterLayout{
 			flag(n.NFT), flag(n.Blobs), n.ChainRules, n.ChainTable, n.ChainName,
 			n.BaseChain, n.BasePolicy, n.BaseHook, n.BaseFamily,
@@ -120,7 +124,11 @@ func dropTally(program *ebpf.ProgramSpec, p *plan.Plan) error {
 	if p.Tally != nil {
 		return nil
 	}
-	return drop(program, countIn, ruleOf)
+	names := []string{countIn, ruleOf}
+	if program.Type == ebpf.RawTracepoint {
+		names = append(names, isFreer)
+	}
+	return drop(program, names...)
 }
 
 // locationAndReason returns the arguments of the probe with who frees the skb and why.

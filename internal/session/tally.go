@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -56,7 +57,11 @@ func (s *Session) attachListeners() {
 		}
 		l, err := attach(made.Listener.Symbol, s.collection.Programs[made.Name], nil)
 		if err != nil {
-			s.Unheard = append(s.Unheard, fmt.Sprintf("%s: %v", made.Listener.Symbol, err))
+			text := made.Listener.Symbol
+			if !errors.Is(err, os.ErrNotExist) {
+				text += ": " + err.Error()
+			}
+			s.Unheard = append(s.Unheard, text)
 			continue
 		}
 		s.listeners = append(s.listeners, l)
