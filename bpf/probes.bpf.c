@@ -326,7 +326,10 @@ int netcap_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 
 	if (tally)
 		target.location = caller_of(ctx, target.location);
-	return capture(&target);
+	capture(&target);
+	if (tally)
+		forget_decision(target.skb);
+	return 0;
 }
 
 SEC("tp_btf")
