@@ -415,6 +415,13 @@ int netcap_note_verdict(struct pt_regs *ctx)
 }
 
 SEC("kprobe")
+int netcap_note_answer(struct pt_regs *ctx)
+{
+	return note_answer(register_of(ctx, probe_arg), probe_value, (__u64)register_of(ctx, 1),
+			   (__u64)register_of(ctx, 2));
+}
+
+SEC("kprobe")
 int netcap_note_receiver(struct pt_regs *ctx)
 {
 	return note_receiver(register_of(ctx, probe_sock), register_of(ctx, probe_arg));

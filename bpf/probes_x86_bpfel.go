@@ -143,9 +143,10 @@ type ProbesTallyRow struct {
 	State        uint8
 	Family       uint8
 	Receiver     uint8
-	Unused       uint8
+	Answer       uint8
 	SockProtocol uint16
-	Unused2      uint16
+	AnswerType   uint8
+	AnswerCode   uint8
 	Qdisc        [16]int8
 	Packet       [128]uint8
 	Ended        uint64
@@ -192,6 +193,7 @@ const (
 	ProbesProgNetcapLearnClosed       = "netcap_learn_closed"
 	ProbesProgNetcapLearnConnection   = "netcap_learn_connection"
 	ProbesProgNetcapLearnSocket       = "netcap_learn_socket"
+	ProbesProgNetcapNoteAnswer        = "netcap_note_answer"
 	ProbesProgNetcapNoteChain         = "netcap_note_chain"
 	ProbesProgNetcapNoteImmediate     = "netcap_note_immediate"
 	ProbesProgNetcapNoteLookup        = "netcap_note_lookup"
@@ -323,6 +325,7 @@ type ProbesProgramSpecs struct {
 	NetcapLearnClosed       *ebpf.ProgramSpec `ebpf:"netcap_learn_closed"`
 	NetcapLearnConnection   *ebpf.ProgramSpec `ebpf:"netcap_learn_connection"`
 	NetcapLearnSocket       *ebpf.ProgramSpec `ebpf:"netcap_learn_socket"`
+	NetcapNoteAnswer        *ebpf.ProgramSpec `ebpf:"netcap_note_answer"`
 	NetcapNoteChain         *ebpf.ProgramSpec `ebpf:"netcap_note_chain"`
 	NetcapNoteImmediate     *ebpf.ProgramSpec `ebpf:"netcap_note_immediate"`
 	NetcapNoteLookup        *ebpf.ProgramSpec `ebpf:"netcap_note_lookup"`
@@ -548,6 +551,7 @@ type ProbesPrograms struct {
 	NetcapLearnClosed       *ebpf.Program `ebpf:"netcap_learn_closed"`
 	NetcapLearnConnection   *ebpf.Program `ebpf:"netcap_learn_connection"`
 	NetcapLearnSocket       *ebpf.Program `ebpf:"netcap_learn_socket"`
+	NetcapNoteAnswer        *ebpf.Program `ebpf:"netcap_note_answer"`
 	NetcapNoteChain         *ebpf.Program `ebpf:"netcap_note_chain"`
 	NetcapNoteImmediate     *ebpf.Program `ebpf:"netcap_note_immediate"`
 	NetcapNoteLookup        *ebpf.Program `ebpf:"netcap_note_lookup"`
@@ -588,6 +592,7 @@ func (p *ProbesPrograms) Close() error {
 		p.NetcapLearnClosed,
 		p.NetcapLearnConnection,
 		p.NetcapLearnSocket,
+		p.NetcapNoteAnswer,
 		p.NetcapNoteChain,
 		p.NetcapNoteImmediate,
 		p.NetcapNoteLookup,

@@ -38,6 +38,11 @@ struct note {
 	__u64 turn;	 /* how many there have been */
 	__u64 received;	 /* an skb, */
 	__u64 sk;	 /* and the socket that it came to */
+	__u64 answered;	 /* an skb, and what its sender is told */
+	__u32 answer;	 /* protocol */
+	__u8 answer_type;
+	__u8 answer_code;
+	__u8 unused[2];
 	__u64 frames[FRAMES_MAX]; /* room to look at who calls whom */
 };
 
@@ -177,7 +182,7 @@ static __always_inline int note_immediate(const void *expression, const void *pk
 		if (d->jumps < JUMPS_MAX)
 			d->jumped[d->jumps & (JUMPS_MAX - 1)] = immediate.chain;
 		d->jumps++;
-	} else {
+	} else if (immediate.code == NF_DROP) {
 		d->expression = (__u64)expression;
 		d->kind = CAUSE_NFT_RULE;
 	}
@@ -249,6 +254,20 @@ static __always_inline int note_receiver(const void *sk, const void *skb)
 	if (note) {
 		note->received = (__u64)skb;
 		note->sk = (__u64)sk;
+	}
+	return 0;
+}
+
+/* The sender of the packet is told that it is dropped. */
+static __always_inline int note_answer(const void *skb, __u32 protocol, __u64 type, __u64 code)
+{
+	struct note *note = note_here();
+
+	if (note) {
+		note->answered = (__u64)skb;
+		note->answer = protocol;
+		note->answer_type = type;
+		note->answer_code = code;
 	}
 	return 0;
 }
@@ -425,9 +444,12 @@ static __always_inline void name_cause(struct slot *slot)
 static __always_inline void forget_decision(const struct sk_buff *skb)
 {
 	struct decision *d = decision_on((__u64)skb);
+	struct note *note = note_here();
 
 	if (d)
 		d->skb = 0;
+	if (note && note->answered == (__u64)skb)
+		note->answered = 0;
 }
 
 #endif

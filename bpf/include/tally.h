@@ -137,6 +137,7 @@ static __always_inline void tally_sock(struct tally_row *row, const struct hit *
 static __always_inline void tally_last(struct slot *slot)
 {
 	const struct hit *hit = &slot->hit;
+	const struct note *note = note_here();
 	struct tally_row *row = &slot->row;
 	struct net_device *dev = 0;
 	struct where where;
@@ -147,6 +148,11 @@ static __always_inline void tally_last(struct slot *slot)
 	row->caplen = smaller(slot->walk.filled, TALLY_BYTES);
 	__builtin_memcpy(row->packet, slot->packet, TALLY_BYTES);
 	tally_sock(row, hit);
+	if (note && note->answered == hit->shown) {
+		row->answer = note->answer;
+		row->answer_type = note->answer_type;
+		row->answer_code = note->answer_code;
+	}
 	if (hit->skb && !read_member(&dev, hit->skb, dev) && is_device(dev, &where))
 		tally_qdisc(row, dev);
 }
@@ -184,6 +190,9 @@ static __always_inline void tally_replace(struct tally_row *row, const struct ta
 	row->state = by->state;
 	row->family = by->family;
 	row->receiver = by->receiver;
+	row->answer = by->answer;
+	row->answer_type = by->answer_type;
+	row->answer_code = by->answer_code;
 	row->sock_protocol = by->sock_protocol;
 	__builtin_memcpy(row->qdisc, by->qdisc, sizeof(row->qdisc));
 	__builtin_memcpy(row->packet, by->packet, TALLY_BYTES);

@@ -57,8 +57,8 @@ func newAdvisor() *advisor {
 }
 
 // of finds the advice for a reason, "" if there is none, and the function that has freed
-// the packet.
-func (a *advisor) of(reason, function string) Advice {
+// the packet; answered says that its sender was told.
+func (a *advisor) of(reason, function string, answered bool) Advice {
 	function, _, _ = strings.Cut(function, ".") // what the compiler has added
 	if found := a.pairs[reason+"@"+function]; found != nil {
 		return *found
@@ -67,6 +67,9 @@ func (a *advisor) of(reason, function string) Advice {
 		return *found
 	}
 	if reason == "" || reason == notSpecified {
+		if found := a.places[function+"+answer"]; found != nil && answered {
+			return *found
+		}
 		if found := a.places[function]; found != nil {
 			return *found
 		}

@@ -46,6 +46,8 @@ type Listener struct {
 	// Skb, Other and Table are its arguments with the skb, with a socket or the state
 	// of a hook, and with a table, from 0; as far as they matter.
 	Skb, Other, Table int
+	// Protocol is that of an answer: 1 (ICMP), 58 (ICMPv6) or 6 (TCP).
+	Protocol int
 }
 
 // Hears is what is learned from a function.
@@ -70,6 +72,8 @@ const (
 	HearsTable
 	// HearsReceiver: a packet has come to a socket.
 	HearsReceiver
+	// HearsAnswer: the sender of a packet is told that it was dropped.
+	HearsAnswer
 )
 
 // Netfilter has offsets in the structs of nf_tables and x_tables, in bytes.
@@ -130,6 +134,10 @@ func (p *Plan) resolveTally(sys System) error {
 	for _, symbol := range []string{"__udp_enqueue_schedule_skb", "tcp_v4_do_rcv", "tcp_v6_do_rcv", "tcp_add_backlog"} {
 		t.Listeners = append(t.Listeners, Listener{Symbol: symbol, Hears: HearsReceiver, Skb: 1, Other: 0})
 	}
+	t.Listeners = append(t.Listeners, Listener{Symbol: "__icmp_send", Hears: HearsAnswer, Protocol: 1},
+		Listener{Symbol: "icmp6_send", Hears: HearsAnswer, Protocol: 58},
+		Listener{Symbol: "tcp_v4_send_reset", Hears: HearsAnswer, Skb: 1, Protocol: 6},
+		Listener{Symbol: "tcp_v6_send_reset", Hears: HearsAnswer, Skb: 1, Protocol: 6})
 	slices.SortFunc(t.Listeners, func(a, b Listener) int {
 		return cmp.Or(cmp.Compare(a.Hears, b.Hears), cmp.Compare(a.Symbol, b.Symbol))
 	})

@@ -56,6 +56,8 @@ func ListenerPrograms(p *plan.Plan) []ListenerProgram {
 			made.shell = bpf.ProbesProgNetcapNoteRejected
 		case plan.HearsTable:
 			made.shell = bpf.ProbesProgNetcapNoteTable
+		case plan.HearsAnswer:
+			made.shell = bpf.ProbesProgNetcapNoteAnswer
 		case plan.HearsReceiver:
 			made.shell = bpf.ProbesProgNetcapNoteReceiver
 		}
@@ -81,6 +83,7 @@ func buildTally(spec *ebpf.CollectionSpec, shells map[string]*ebpf.ProgramSpec, 
 			bpf.ProbesVarProbeArg:   uint32(made.Listener.Skb),
 			bpf.ProbesVarProbeSock:  uint32(made.Listener.Other),
 			bpf.ProbesVarProbeExtra: uint32(made.Listener.Table),
+			bpf.ProbesVarProbeValue: uint32(made.Listener.Protocol),
 		})
 		if err != nil {
 			return err
