@@ -138,6 +138,8 @@ static __always_inline struct target entry_target(struct pt_regs *ctx)
 	target.argument = (__u64)target.skb;
 	if (probe_indirect)
 		target.skb = follow_pointer(target.skb);
+	target.location = (__u64)entry_argument(ctx, probe_location);
+	target.reason = probe_reason == NO_ARGUMENT ? NO_REASON : (__u32)(__u64)entry_argument(ctx, probe_reason);
 	return target;
 }
 
@@ -168,6 +170,7 @@ static __always_inline struct target shared_target(struct pt_regs *ctx, __u64 co
 		.sk = entry_argument(ctx, COOKIE_SOCK(cookie)),
 		.extra = (__u64)entry_argument(ctx, COOKIE_EXTRA(cookie)),
 		.probe = COOKIE_INDEX(cookie),
+		.reason = NO_REASON,
 	};
 
 	target.argument = (__u64)target.skb;
@@ -181,7 +184,7 @@ int netcap_kprobe(struct pt_regs *ctx)
 {
 	struct target target = entry_target(ctx);
 
-	return capture(&target);
+	return capture(ctx, &target);
 }
 
 SEC("kprobe")
@@ -189,7 +192,7 @@ int netcap_kprobe_list(struct pt_regs *ctx)
 {
 	struct target target = entry_target(ctx);
 
-	return capture_list(&target);
+	return capture_list(ctx, &target);
 }
 
 SEC("kprobe")
@@ -197,7 +200,7 @@ int netcap_kprobe_frame(struct pt_regs *ctx)
 {
 	struct target target = entry_target(ctx);
 
-	return capture_frame(&target);
+	return capture_frame(ctx, &target);
 }
 
 SEC("kprobe.multi")
@@ -205,7 +208,7 @@ int netcap_kprobe_multi(struct pt_regs *ctx)
 {
 	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
 
-	return capture(&target);
+	return capture(ctx, &target);
 }
 
 SEC("kprobe.multi")
@@ -213,7 +216,7 @@ int netcap_kprobe_multi_list(struct pt_regs *ctx)
 {
 	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
 
-	return capture_list(&target);
+	return capture_list(ctx, &target);
 }
 
 SEC("kprobe.multi")
@@ -221,7 +224,7 @@ int netcap_kprobe_multi_frame(struct pt_regs *ctx)
 {
 	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
 
-	return capture_frame(&target);
+	return capture_frame(ctx, &target);
 }
 
 /* The cookies of probes by the address of their function, where the kernel has
@@ -262,7 +265,7 @@ int netcap_kprobe_shared(struct pt_regs *ctx)
 	if (!cookie)
 		return 0;
 	target = shared_target(ctx, *cookie);
-	return capture(&target);
+	return capture(ctx, &target);
 }
 
 SEC("kprobe")
@@ -274,7 +277,7 @@ int netcap_kprobe_shared_list(struct pt_regs *ctx)
 	if (!cookie)
 		return 0;
 	target = shared_target(ctx, *cookie);
-	return capture_list(&target);
+	return capture_list(ctx, &target);
 }
 
 SEC("kprobe")
@@ -286,7 +289,7 @@ int netcap_kprobe_shared_frame(struct pt_regs *ctx)
 	if (!cookie)
 		return 0;
 	target = shared_target(ctx, *cookie);
-	return capture_frame(&target);
+	return capture_frame(ctx, &target);
 }
 
 SEC("fentry")
@@ -294,7 +297,7 @@ int netcap_fentry(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
-	return capture(&target);
+	return capture(ctx, &target);
 }
 
 SEC("fentry")
@@ -302,7 +305,7 @@ int netcap_fentry_list(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
-	return capture_list(&target);
+	return capture_list(ctx, &target);
 }
 
 SEC("fentry")
@@ -310,7 +313,7 @@ int netcap_fentry_frame(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
-	return capture_frame(&target);
+	return capture_frame(ctx, &target);
 }
 
 SEC("fexit")
@@ -326,7 +329,7 @@ int netcap_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 
 	if (tally)
 		target.location = caller_of(ctx, target.location);
-	capture(&target);
+	capture(ctx, &target);
 	if (tally)
 		forget_decision(target.skb);
 	return 0;
@@ -337,7 +340,7 @@ int netcap_tp_btf(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
-	return capture(&target);
+	return capture(ctx, &target);
 }
 
 /* The programs that keep the owners of sockets up to date. */

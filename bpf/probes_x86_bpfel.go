@@ -54,10 +54,12 @@ type ProbesDetails struct {
 	Tid       uint32
 	Owner     uint32
 	Uid       uint32
+	Location  uint64
+	Reason    uint32
 	Why       uint8
 	Context   uint8
 	Moment    uint8
-	Unused    [5]uint8
+	Unused    uint8
 	Comm      [16]int8
 	OwnerComm [16]int8
 	Ifname    [16]int8
@@ -248,6 +250,7 @@ const (
 	ProbesVarScopeUid                 = "scope_uid"
 	ProbesVarScoped                   = "scoped"
 	ProbesVarSnaplen                  = "snaplen"
+	ProbesVarStackDepth               = "stack_depth"
 	ProbesVarStripes                  = "stripes"
 	ProbesVarSupplyHeaders            = "supply_headers"
 	ProbesVarTakeData                 = "take_data"
@@ -404,6 +407,7 @@ type ProbesVariableSpecs struct {
 	ScopeUid             *ebpf.VariableSpec `ebpf:"scope_uid"`
 	Scoped               *ebpf.VariableSpec `ebpf:"scoped"`
 	Snaplen              *ebpf.VariableSpec `ebpf:"snaplen"`
+	StackDepth           *ebpf.VariableSpec `ebpf:"stack_depth"`
 	Stripes              *ebpf.VariableSpec `ebpf:"stripes"`
 	SupplyHeaders        *ebpf.VariableSpec `ebpf:"supply_headers"`
 	TakeData             *ebpf.VariableSpec `ebpf:"take_data"`
@@ -512,6 +516,7 @@ type ProbesVariables struct {
 	ScopeUid             *ebpf.Variable `ebpf:"scope_uid"`
 	Scoped               *ebpf.Variable `ebpf:"scoped"`
 	Snaplen              *ebpf.Variable `ebpf:"snaplen"`
+	StackDepth           *ebpf.Variable `ebpf:"stack_depth"`
 	Stripes              *ebpf.Variable `ebpf:"stripes"`
 	SupplyHeaders        *ebpf.Variable `ebpf:"supply_headers"`
 	TakeData             *ebpf.Variable `ebpf:"take_data"`

@@ -46,7 +46,7 @@ func analyse(program []bpf.Instruction) (reach int, unwritten uint16) {
 	var most uint64
 	// before[i] is nil as long as i is not known to be reachable.
 	before := make([]*machine, len(program))
-	before[0] = new(machine) // A, X and M[] start as 0 in libpcap
+	before[0] = new(machine) // A and X start as 0 in libpcap, and M[] does by repair
 
 	flow := func(to int, s machine) {
 		if to >= len(program) {

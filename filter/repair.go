@@ -10,8 +10,9 @@ import "golang.org/x/net/bpf"
 //     with the limit of 64 KiB that packet pointers have
 //     (rewriteLargePacketOffsets), but none for loads relative to X.
 //   - Scratch memory that may be read before it is written is set to 0 at the
-//     start, as it is in libpcap; cbpfc refuses such a program. "geneve or tcp" is
-//     one. Jumps are relative, and A is 0 at the start anyway.
+//     start; cbpfc refuses such a program, and libpcap reads what its stack has
+//     there (pcapint_filter_with_aux_data). "geneve or tcp" is one. Jumps are
+//     relative, and A is 0 at the start anyway.
 func repair(program []bpf.Instruction) (repaired []bpf.Instruction, reach int) {
 	repaired = make([]bpf.Instruction, len(program))
 	for i, insn := range program {

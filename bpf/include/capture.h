@@ -277,7 +277,17 @@ static __always_inline bool matches(struct slot *slot)
 	return netcap_filter(slot->packet, slot->packet + end, slot->frame.whole);
 }
 
-static __always_inline __u32 examine(struct slot *slot, const bool is_frame)
+/* The kernel stack. What it is too short for is set to 0 by the kernel, and so is
+ * all of it if there is none.
+ */
+static __always_inline void note_stack(void *ctx, struct slot *slot)
+{
+	if (stack_depth)
+		bpf_get_stack(ctx, &slot->stack[STACK_MAX - stack_depth], 8 * stack_depth, 0);
+}
+
+/* ctx is that of the attach shell, or 0 if it has noted the stack. */
+static __always_inline __u32 examine(void *ctx, struct slot *slot, const bool is_frame)
 {
 	__u32 verdict;
 
@@ -299,6 +309,8 @@ static __always_inline __u32 examine(struct slot *slot, const bool is_frame)
 	}
 	if (tally)
 		return netcap_tally(slot->hit.slot);
+	if (ctx)
+		note_stack(ctx, slot);
 	verdict = netcap_submit(slot->hit.slot);
 	if (follow && (verdict == COUNT(captured) || verdict == COUNT(lost_ring)))
 		netcap_keep(slot->hit.slot);
@@ -336,7 +348,7 @@ static __always_inline struct slot *prepare(const struct target *target, __u32 c
 }
 
 /* The one pipeline behind every attach shell. */
-static __always_inline int capture(const struct target *target)
+static __always_inline int capture(void *ctx, const struct target *target)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct counts *counts = counts_of(target->probe, cpu);
@@ -353,7 +365,7 @@ static __always_inline int capture(const struct target *target)
 
 		verdict = COUNT(lost_nested);
 		if (slot) {
-			verdict = examine(slot, false);
+			verdict = examine(ctx, slot, false);
 			release(slot);
 		}
 	}
@@ -370,14 +382,14 @@ GLOBAL int netcap_examine_listed(__u32 place)
 {
 	struct slot *slot = slot_at(place);
 
-	return slot ? examine(slot, false) : COUNT(lost_nested);
+	return slot ? examine(0, slot, false) : COUNT(lost_nested);
 }
 
 /* Both struct sk_buff_head and a struct list_head of skbs begin with the
  * address of the first skb, and an skb with that of the next one; the last has
  * that of the list (include/linux/skbuff.h).
  */
-static __always_inline int capture_list(struct target *target)
+static __always_inline int capture_list(void *ctx, struct target *target)
 {
 	const __u64 list = (__u64)target->skb;
 	__u32 cpu = bpf_get_smp_processor_id();
@@ -396,6 +408,8 @@ static __always_inline int capture_list(struct target *target)
 		return 0;
 	}
 	slot = prepare(target, cpu);
+	if (slot)
+		note_stack(ctx, slot); /* a function that is not static has no ctx on v5.10 */
 	for (int i = 0; i < LIST_MAX; i++) {
 		__u64 skb = next;
 
@@ -425,7 +439,7 @@ static __always_inline int capture_list(struct target *target)
 /* An Ethernet frame in a driver's buffer. What is behind the first fragment of
  * several is counted as cut.
  */
-static __always_inline __u32 examine_frame(struct slot *slot, const struct xdp_buff *xdp)
+static __always_inline __u32 examine_frame(void *ctx, struct slot *slot, const struct xdp_buff *xdp)
 {
 	struct sk_buff *copy = (void *)slot->skb;
 	struct xdp_rxq_info *rxq = 0;
@@ -444,10 +458,10 @@ static __always_inline __u32 examine_frame(struct slot *slot, const struct xdp_b
 	copy->len = end - (__u64)data;
 	copy->tail = end - (__u64)data;
 	slot->hit.skb = 0;
-	return examine(slot, true);
+	return examine(ctx, slot, true);
 }
 
-static __always_inline int capture_frame(const struct target *target)
+static __always_inline int capture_frame(void *ctx, const struct target *target)
 {
 	const struct xdp_buff *xdp = (const void *)target->skb;
 	__u32 cpu = bpf_get_smp_processor_id();
@@ -462,7 +476,7 @@ static __always_inline int capture_frame(const struct target *target)
 
 		verdict = COUNT(lost_nested);
 		if (slot) {
-			verdict = examine_frame(slot, xdp);
+			verdict = examine_frame(ctx, slot, xdp);
 			release(slot);
 		}
 	}

@@ -130,6 +130,11 @@ volatile const __u64 cpu_offsets = 0;
 /* a struct details stands in front of each event */
 volatile const __u32 with_details = 0;
 
+/* addresses of the kernel stack that go before the details, STACK_MAX at most; it
+ * takes details
+ */
+volatile const __u32 stack_depth = 0;
+
 /* packets are followed from their first match on */
 volatile const __u32 follow = 0;
 
@@ -191,9 +196,7 @@ PROBE_CONSTANT __u32 probe_indirect = 0;
 /* the return of the call is to be shown: tell which call it is */
 PROBE_CONSTANT __u32 probe_returns = 0;
 
-/* the tracepoint's arguments with the caller that frees the skb and with the reason,
- * or NO_ARGUMENT
- */
+/* the arguments with the caller that frees the skb and with the reason, or NO_ARGUMENT */
 PROBE_CONSTANT __u32 probe_location = NO_ARGUMENT;
 PROBE_CONSTANT __u32 probe_reason = NO_ARGUMENT;
 

@@ -2,8 +2,8 @@
 #ifndef NETCAP_DETAILS_H
 #define NETCAP_DETAILS_H
 
-#include "device.h"
 #include "owner.h"
+#include "scope.h"
 
 /* Calls whose return is awaited. A function may call itself with the same skb
  * (a device on top of another), so that a place has several of them.
@@ -50,6 +50,39 @@ static __always_inline __u8 context_of(__u32 cpu)
 	return count & 0x100 ? CONTEXT_SOFTIRQ : CONTEXT_TASK;
 }
 
+/* The device that the scope is compared with, or at least the netns. A function of
+ * its own for the sake of the stack.
+ */
+GLOBAL int netcap_describe_device(__u32 place)
+{
+	const struct net_device *dev;
+	struct found found = {};
+	const struct sock *sk;
+	struct details *d;
+	struct slot *slot;
+
+	if (!with_details)
+		return 0;
+	slot = slot_at(place);
+	if (!slot)
+		return 0;
+	d = &slot->details;
+	if (find_device(slot, &found)) {
+		d->ifindex = found.where.ifindex;
+		d->netns = found.where.netns;
+		dev = found.dev ? found.dev : device_at(found.net, found.where.ifindex);
+		if (dev)
+			bpf_probe_read_kernel_str(d->ifname, sizeof(d->ifname),
+						  __builtin_preserve_access_index(&dev->name));
+		return 0;
+	}
+	sk = sock_of(&slot->hit);
+	found.net = sk ? net_of(sk) : 0;
+	if (found.net)
+		read_member(&d->netns, found.net, ns.inum);
+	return 0;
+}
+
 /* Fills in the details. */
 static __always_inline void describe(struct slot *slot)
 {
@@ -58,9 +91,6 @@ static __always_inline void describe(struct slot *slot)
 	struct details *d = &slot->details;
 	__u64 ids = bpf_get_current_pid_tgid();
 	const struct sock *sk = sock_of(hit);
-	struct net_device *dev = 0;
-	struct where where = {};
-	struct net *net;
 	__u8 state;
 
 	__builtin_memset(d, 0, sizeof(*d));
@@ -69,6 +99,8 @@ static __always_inline void describe(struct slot *slot)
 	d->sock = (__u64)sk;
 	d->extra = hit->extra;
 	d->moment = hit->moment;
+	d->location = hit->location;
+	d->reason = hit->reason;
 	d->context = context_of(hit->cpu);
 	if (follow) {
 		d->parent = hit->parent;
@@ -86,28 +118,7 @@ static __always_inline void describe(struct slot *slot)
 	}
 	if (sk && !read_member(&state, sk, __sk_common.skc_state) && is_full_state(state))
 		read_member(&d->uid, sk, sk_uid.val);
-	/* a frame has no skb, and its device is where a copy would have it */
-	if (!hit->skb)
-		dev = copy->dev;
-	else
-		read_member(&dev, hit->skb, dev);
-	if (!is_device(dev, &where)) {
-		const struct dst_entry *dst = route_of(hit, &where);
-
-		dev = 0;
-		if (dst)
-			read_member(&dev, dst, dev);
-	}
-	if (dev)
-		bpf_probe_read_kernel_str(d->ifname, sizeof(d->ifname), __builtin_preserve_access_index(&dev->name));
-	if (dev) {
-		d->ifindex = where.ifindex;
-		d->netns = where.netns;
-	} else if (sk) {
-		net = net_of(sk);
-		if (net)
-			read_member(&d->netns, net, ns.inum);
-	}
+	netcap_describe_device(hit->slot);
 }
 
 static __always_inline void call_of(struct call *call, __u64 argument, __u32 probe)

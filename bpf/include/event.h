@@ -101,6 +101,12 @@ enum moment {
 	MOMENT_RETURN,	/* the return, without a packet */
 };
 
+/* The most addresses of a kernel stack. As many as the plan asks for stand in
+ * front of struct details, the innermost first; those that there are not are 0. A
+ * return has none.
+ */
+#define STACK_MAX 127
+
 /* What is known of a hit beyond its packet. It stands in front of struct event
  * if the plan asks for it. Numbers that are not known are 0, but for uid.
  */
@@ -119,10 +125,12 @@ struct details {
 	__u32 tid;
 	__u32 owner;	 /* process that has made the socket */
 	__u32 uid;	 /* of the socket; all ones if there is none */
+	__u64 location;	 /* who frees the skb */
+	__u32 reason;	 /* why, by a number of this kernel; all ones if it does not say */
 	__u8 why;	 /* enum why */
 	__u8 context;	 /* enum context */
 	__u8 moment;	 /* enum moment */
-	__u8 unused[5];
+	__u8 unused;
 	char comm[16];	 /* of the task */
 	char owner_comm[16];
 	char ifname[16];

@@ -102,8 +102,9 @@ struct slot {
 	struct owner owner;
 	struct tally_key key;
 	struct tally_row row;
-	struct details details;
-	struct event event;	/* must follow details, and packet event: all go out in one piece */
+	__u64 stack[STACK_MAX]; /* its last stack_depth addresses are used */
+	struct details details; /* must follow stack, */
+	struct event event;	/* this details, and packet event: all go out in one piece */
 	__u8 packet[2 * CHUNK];
 };
 

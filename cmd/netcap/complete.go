@@ -49,10 +49,26 @@ func probesLike(system *kernel.System, word string) ([]string, error) {
 		})
 		return found, err
 	}
+	if i := strings.LastIndexByte(word, '%'); i >= 0 && !strings.HasPrefix(word, "/") {
+		for _, on := range []plan.On{plan.OnEntry, plan.OnReturn, plan.OnBoth} {
+			if strings.HasPrefix(on.String(), word[i+1:]) {
+				found = append(found, word[:i+1]+on.String())
+			}
+		}
+		return found, nil
+	}
 	function, plain := strings.CutPrefix(word, "kprobe:")
 	owner, _, qualified := strings.Cut(function, ":")
 	var modules []string
+	// Which of the functions that have several names there are here.
+	others := make(map[string]bool)
+	for _, name := range plan.OldNames("", nil) {
+		others[name] = false
+	}
 	err := system.LikelyFunctions(func(symbol, module string) {
+		if _, is := others[symbol]; is {
+			others[symbol] = true
+		}
 		switch {
 		case plain && !qualified:
 			if strings.HasPrefix(symbol, function) {
@@ -81,6 +97,13 @@ func probesLike(system *kernel.System, word string) ([]string, error) {
 	if plain || qualified {
 		return found, nil
 	}
+	old := plan.OldNames(word, func(name string) bool { return others[name] })
+	slices.Sort(old)
+	for _, name := range slices.Compact(old) {
+		if !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
 	slices.Sort(modules)
 	found = append(found, slices.Compact(modules)...)
 	for _, set := range append(plan.SetNames(), plan.Set{Name: "all"}) {
@@ -88,8 +111,10 @@ func probesLike(system *kernel.System, word string) ([]string, error) {
 			found = append(found, set.Name)
 		}
 	}
-	if strings.HasPrefix("tracepoint:", word) {
-		found = append(found, "tracepoint:")
+	for _, prefix := range []string{"tracepoint:", "tp:"} {
+		if strings.HasPrefix(prefix, word) {
+			found = append(found, prefix)
+		}
 	}
 	return found, nil
 }

@@ -31,6 +31,9 @@ func TestCompleteProbes(t *testing.T) {
 		{"vmlinux:icmp_rc", []string{"vmlinux:icmp_rcv"}, nil, space},
 		{"tracepoint", []string{"tracepoint:"}, nil, noSpace},
 		{"icmp_rcv,tp:", nil, []string{"icmp_rcv,tp:sched:sched_switch"}, space},
+		{"tp", []string{"tp:"}, []string{"tracepoint:"}, space},
+		{"icmp_rcv%", []string{"icmp_rcv%entry", "icmp_rcv%return", "icmp_rcv%both"}, nil, space},
+		{"ip_rcv,icmp_rcv%r", []string{"ip_rcv,icmp_rcv%return"}, []string{"ip_rcv,icmp_rcv%both"}, space},
 		{"nowhere_to_be_found", nil, []string{""}, space},
 		{"/ip", nil, []string{"ip_rcv"}, space},
 	} {

@@ -89,7 +89,7 @@ func newDrops(io stdio) *cobra.Command {
 
 func (o *dropsOptions) complete(f *pflag.FlagSet, words []string) error {
 	s := &o.skb
-	s.output = outputText
+	s.outputs = outputsFlag{{kindText, "-", outputOption}}
 	if err := s.complete(f, words); err != nil {
 		return err
 	}

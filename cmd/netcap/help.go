@@ -115,7 +115,7 @@ without a socket are left out, and counted.
 
 The output of tcpdump goes to stdout, everything else to stderr. When all probes
 are attached a line "netcap: ready: ..." says so. SIGINT (Ctrl-C), SIGTERM,
-SIGHUP, the reader of stdout going away, -c and --duration all end a run the same
+SIGQUIT, SIGHUP, the reader of stdout going away, -c and --duration all end a run the same
 way: detach, show what has been captured, print the counts. A second SIGINT or
 SIGTERM ends it at once.
 

@@ -40,9 +40,13 @@ func outOfScope(s *plan.Scope) string {
 	return "out of scope"
 }
 
-func losses(c session.Counts) []share {
+func losses(c session.Counts, toFile bool) []share {
+	room := "a larger --buffer-size, a narrower expression or -w instead of text keeps more"
+	if toFile {
+		room = "a larger --buffer-size, a narrower expression or a smaller -s keeps more"
+	}
 	return []share{
-		{c.LostRing, "the ring buffer was full", "a larger --buffer-size, a narrower expression or -w instead of text keeps more"},
+		{c.LostRing, "the ring buffer was full", room},
 		{c.LostFault, "the memory of the skb could not be read", ""},
 		{c.LostNested, "too many probes interrupted each other", "trace fewer probes at once"},
 		{c.LostNoHeader, "neither a header nor a socket in the skb", "trace a function that is called earlier, or later"},
@@ -75,7 +79,7 @@ const probesListed = 20
 // printCounts prints one line of the ledger.
 func printCounts(w io.Writer, what string, c session.Counts, p *plan.Plan) {
 	fmt.Fprintf(w, "%s: %s = %d captured + %d rejected%s + %d lost%s", what, plural(c.Hits, "hit"),
-		c.Captured, c.Rejected(), causes(rejections(c, p)), c.Lost(), causes(losses(c)))
+		c.Captured, c.Rejected(), causes(rejections(c, p)), c.Lost(), causes(losses(c, false)))
 	if n := c.Unaccounted(); n != 0 {
 		fmt.Fprintf(w, " + %d unaccounted for, which is a defect of netcap: please report it", n)
 	}
@@ -83,9 +87,15 @@ func printCounts(w io.Writer, what string, c session.Counts, p *plan.Plan) {
 }
 
 // printLedger prints what became of every hit. Of many probes those that have
-// neither captured nor lost a packet are only counted, unless verbose.
-func printLedger(w io.Writer, p *plan.Plan, loop *capture.Loop, counts []session.Counts, verbose bool) {
-	fmt.Fprintf(w, "%s captured\n", plural(loop.Written, "packet"))
+// neither captured nor lost a packet are only counted, unless verbose. failed is
+// what the output has said of the packets, nil if it has taken them all; toFile
+// tells that it is a file.
+func printLedger(w io.Writer, p *plan.Plan, loop *capture.Loop, counts []session.Counts, verbose, toFile bool, failed error) {
+	if failed != nil {
+		fmt.Fprintf(w, "%s captured, not all of which could be written\n", plural(loop.Written, "packet"))
+	} else {
+		fmt.Fprintf(w, "%s captured\n", plural(loop.Written, "packet"))
+	}
 	if loop.Left > 0 {
 		fmt.Fprintf(w, "%s more matched and came after the end of the output\n", plural(loop.Left, "packet"))
 	}
@@ -111,7 +121,7 @@ func printLedger(w io.Writer, p *plan.Plan, loop *capture.Loop, counts []session
 	}
 	hinted := make(map[string]bool)
 	for _, c := range counts {
-		for _, l := range losses(c) {
+		for _, l := range losses(c, toFile) {
 			if l.n > 0 && l.hint != "" && !hinted[l.hint] {
 				hinted[l.hint] = true
 				fmt.Fprintf(w, "netcap: hint: %s: %s\n", l.cause, l.hint)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -28,8 +29,15 @@ netcap: hint: the ring buffer was full: a larger --buffer-size, a narrower expre
 netcap: hint: neither a header nor a socket in the skb: trace a function that is called earlier, or later
 `
 	var out strings.Builder
-	printLedger(&out, p, &capture.Loop{Written: 4}, counts, false)
+	printLedger(&out, p, &capture.Loop{Written: 4}, counts, false, false, nil)
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+	out.Reset()
+	printLedger(&out, p, &capture.Loop{Written: 4}, counts, false, true, errors.New("no space"))
+	for _, want := range []string{"4 packets captured, not all of which could be written\n", "a smaller -s keeps more"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
 	}
 }

@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/cilium/ebpf/btf"
@@ -99,10 +103,18 @@ func newList(io stdio) *cobra.Command {
 			if err := o.hits.check(cmd.Flags()); err != nil {
 				return err
 			}
+			// Whoever reads the list may have seen enough of it, as head(1) has.
+			gone := make(chan os.Signal, 1)
+			signal.Notify(gone, syscall.SIGPIPE)
+			defer signal.Stop(gone)
+			run := func() error { return o.run(io, kernel.New(), words) }
 			if o.hits.hit {
-				return o.hits.run(cmd.Context(), io, words, o.asJSON)
+				run = func() error { return o.hits.run(cmd.Context(), io, words, o.asJSON) }
 			}
-			return o.run(io, kernel.New(), words)
+			if err := run(); !errors.Is(err, syscall.EPIPE) {
+				return err
+			}
+			return nil
 		},
 	}
 	f := cmd.Flags()
@@ -135,8 +147,8 @@ func (o *listOptions) run(io stdio, system *kernel.System, words []string) error
 	if err != nil {
 		return noTypes(err)
 	}
-	if len(places) == 0 {
-		return o.nothing(system, words)
+	if missing := wanted.missing(); len(missing) > 0 || len(places) == 0 {
+		return o.nothing(system, missing)
 	}
 	if _, err := system.Traceable(""); err != nil {
 		fmt.Fprintln(io.err, "netcap: notice: tracefs cannot be read, so that some of these functions may not be traceable")
@@ -192,6 +204,18 @@ func (o *listOptions) find(system *kernel.System, wanted patterns) ([]place, err
 	if err != nil {
 		return nil, err
 	}
+	for _, probe := range wanted.named() {
+		listed := func(p place) bool { return p.Symbol == probe.Symbol && p.Module == probe.Module }
+		if !of(probe.Module) || slices.ContainsFunc(places, listed) {
+			continue
+		}
+		p := place{Probe: probe.Describes(), Kind: kindFunction, Symbol: probe.Symbol, Name: probe.Describes(), Module: probe.Module,
+			signature: string(probe.Form.Letter()), Packets: []packetArgument{{probe.Position(), probe.Form.String()}}}
+		if probe.Module != "" {
+			p.Probe = probe.Module + ":" + p.Probe
+		}
+		places = append(places, p)
+	}
 	err = system.PacketTracepoints(func(category, name, module, signature string) {
 		if of(module) && wanted.tracepoint(category, name) {
 			places = append(places, place{Probe: fmt.Sprintf("tracepoint:%s:%s", category, name), Kind: kindTracepoint,
@@ -199,7 +223,9 @@ func (o *listOptions) find(system *kernel.System, wanted patterns) ([]place, err
 		}
 	})
 	for i := range places {
-		places[i].Packets = packetArguments(places[i].signature)
+		if places[i].Packets == nil {
+			places[i].Packets = packetArguments(places[i].signature)
+		}
 	}
 	return places, err
 }
@@ -229,7 +255,7 @@ func packetArguments(signature string) []packetArgument {
 // nothing explains that nothing matches.
 func (o *listOptions) nothing(system *kernel.System, words []string) error {
 	asked := strings.Join(words, " ")
-	if len(words) == 0 {
+	if asked == "" {
 		return &runError{fmt.Errorf("--module %q: no function of it takes a packet, or the kernel does not describe its types", o.module),
 			"before Linux 5.11 no kernel describes the types of modules"}
 	}

@@ -22,12 +22,12 @@ type stdio struct {
 	in, out, err *os.File
 }
 
-// outcome runs the command line and returns the exit code. A second SIGINT or
-// SIGTERM ends it at once; the kernel then closes what the run has open, which
+// outcome runs the command line and returns the exit code. A second SIGINT,
+// SIGTERM or SIGQUIT ends it at once; the kernel then closes what the run has open, which
 // detaches every probe.
 func outcome(args []string, io stdio) int {
 	interrupts := make(chan os.Signal, 2)
-	signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 
 	stop := make(chan os.Signal, 1)
 	done := make(chan int, 1)

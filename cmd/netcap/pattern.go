@@ -79,86 +79,134 @@ func cutTracepoint(probe string) (rest string, ok bool) {
 	return probe, false
 }
 
-// patterns are what a list is narrowed to.
-type patterns struct {
-	functions   []func(symbol, module string) bool
-	tracepoints []func(category, name string) bool
+// pattern is what one word narrows a list to.
+type pattern struct {
+	text       string
+	function   func(symbol, module string) bool
+	tracepoint func(category, name string) bool
+	// probes are what -f would trace by that name.
+	probes []plan.Probe
+	found  bool // something of it is listed
 }
+
+// patterns are what a list is narrowed to.
+type patterns []pattern
+
+func noFunction(string, string) bool { return false }
 
 // compilePatterns compiles the words behind a command, in the grammar of -f.
 // None means everything.
 func compilePatterns(words []string, system plan.System) (patterns, error) {
-	var p patterns
 	if len(words) == 0 {
-		p.functions = append(p.functions, func(string, string) bool { return true })
-		p.tracepoints = append(p.tracepoints, func(string, string) bool { return true })
+		every := func(string, string) bool { return true }
+		return patterns{{function: every, tracepoint: every, probes: plan.ListFunctions(system)}}, nil
 	}
+	var p patterns
 	for _, word := range words {
 		for _, text := range splitProbes(word) {
-			if err := p.add(strings.TrimSpace(text), system); err != nil {
+			one, err := compilePattern(strings.TrimSpace(text), system)
+			if err != nil {
 				return p, err
 			}
+			p = append(p, one)
 		}
 	}
 	return p, nil
 }
 
-func (p *patterns) add(text string, system plan.System) error {
+func compilePattern(text string, system plan.System) (pattern, error) {
+	one := pattern{text: text, function: noFunction, tracepoint: noFunction}
 	if text == "" {
-		return &usageError{"pattern \"\": it is empty", "as in \"tcp_*\""}
+		return one, &usageError{"pattern \"\": it is empty", "as in \"tcp_*\""}
 	}
 	rest, ok := cutTracepoint(text)
 	if !ok {
 		match, err := plan.Match(text)
 		if err != nil {
-			return err
+			return one, err
 		}
-		p.functions = append(p.functions, match)
-		p.addSet(text, system)
-		return nil
+		// A name stands for what -f makes of it: an alias, a list, a set.
+		if one.probes, err = plan.Lookup(text, system); err == nil {
+			if !isSet(text) {
+				one.function = match
+			}
+			return one, nil
+		}
+		one.function = match
+		for _, probe := range plan.ListFunctions(system) {
+			if match(probe.Symbol, probe.Module) {
+				one.probes = append(one.probes, probe)
+			}
+		}
+		return one, nil
 	}
 	first, second, ok := strings.Cut(rest, ":")
 	if !ok {
-		return &usageError{fmt.Sprintf("pattern %q: the name of the tracepoint is missing", text), "as in \"tracepoint:net:*\""}
+		return one, &usageError{fmt.Sprintf("pattern %q: the name of the tracepoint is missing", text), "as in \"tracepoint:net:*\""}
 	}
 	category, err := matchName(first)
 	if err != nil {
-		return err
+		return one, err
 	}
 	name, err := matchName(second)
-	p.tracepoints = append(p.tracepoints, func(c, n string) bool { return category(c) && name(n) })
-	return err
+	one.tracepoint = func(c, n string) bool { return category(c) && name(n) }
+	return one, err
 }
 
-// addSet adds the tracepoints of a set, if text is the name of one.
-func (p *patterns) addSet(text string, system plan.System) {
-	is := func(set plan.Set) bool { return set.Name == text }
-	if !slices.ContainsFunc(plan.SetNames(), is) {
-		return
-	}
-	sets := plan.Sets(system)
-	set := sets[slices.IndexFunc(sets, is)]
-	p.tracepoints = append(p.tracepoints, func(_, name string) bool {
-		return slices.ContainsFunc(set.Probes, func(probe plan.Probe) bool {
-			return probe.Kind == plan.Tracepoint && probe.Symbol == name
-		})
-	})
+// isSet tells whether a name is that of a set, which holds what it holds and
+// nothing of a similar name.
+func isSet(text string) bool {
+	return text == "all" || slices.ContainsFunc(plan.SetNames(), func(set plan.Set) bool { return set.Name == text })
 }
 
 func (p patterns) function(symbol, module string) bool {
-	for _, match := range p.functions {
-		if match(symbol, module) {
-			return true
+	found := false
+	for i := range p {
+		one := &p[i]
+		if one.function(symbol, module) || slices.ContainsFunc(one.probes, func(probe plan.Probe) bool {
+			return probe.Kind == plan.Kprobe && probe.Symbol == symbol && (probe.Module == "" || probe.Module == module)
+		}) {
+			one.found, found = true, true
 		}
 	}
-	return false
+	return found
 }
 
 func (p patterns) tracepoint(category, name string) bool {
-	for _, match := range p.tracepoints {
-		if match(category, name) {
-			return true
+	found := false
+	for i := range p {
+		one := &p[i]
+		if one.tracepoint(category, name) || slices.ContainsFunc(one.probes, func(probe plan.Probe) bool {
+			return probe.Kind == plan.Tracepoint && probe.Symbol == name
+		}) {
+			one.found, found = true, true
 		}
 	}
-	return false
+	return found
+}
+
+// named are the functions that -f would trace by the words that are names.
+// Not all of them are among those of BTF that take a packet.
+func (p patterns) named() []plan.Probe {
+	var found []plan.Probe
+	for i := range p {
+		for _, probe := range p[i].probes {
+			if probe.Kind == plan.Kprobe {
+				p[i].found = true
+				found = append(found, probe)
+			}
+		}
+	}
+	return found
+}
+
+// missing are the words of which nothing is listed.
+func (p patterns) missing() []string {
+	var words []string
+	for _, one := range p {
+		if !one.found {
+			words = append(words, one.text)
+		}
+	}
+	return words
 }

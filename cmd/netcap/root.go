@@ -8,6 +8,7 @@ import (
 )
 
 func newRoot(io stdio) *cobra.Command {
+	version := false
 	root := &cobra.Command{
 		Use:               "netcap",
 		Short:             "Show packets at any kernel function that takes an skb",
@@ -22,8 +23,14 @@ func newRoot(io stdio) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if version {
+				return printVersion(io)
+			}
+			return cmd.Help()
+		},
 	}
+	root.Flags().BoolVar(&version, "version", false, "the same as the command version")
 	root.SetIn(io.in)
 	root.SetOut(io.out)
 	root.SetErr(io.err)

@@ -37,15 +37,17 @@ type skbOptions struct {
 	expressions  []string
 	tcpdumpFlags string
 	tcpdumpArgs  []string // of tcpdumpFlags, split
-	output       outputFlag
-	writeFile    string
-	rotate       int
-	fieldLists   []string
-	fields       sink.Fields // of fieldLists, nil if there are none
-	provenance   bool
-	segment      bool
-	fixChecksum  bool
-	fakeHeaders  bool
+	outputOptions
+	rotate      int
+	fieldLists  []string
+	fields      sink.Fields // of fieldLists, nil if there are none
+	provenance  bool
+	stack       bool
+	stackColor  string
+	stackDepth  int
+	segment     bool
+	fixChecksum bool
+	fakeHeaders bool
 
 	count     uint64
 	duration  durationFlag
@@ -54,6 +56,8 @@ type skbOptions struct {
 	readyFile string
 	quiet     bool
 	verbose   bool
+
+	names names // of this kernel, once the plan is made
 
 	// collect makes another sink than the command line says, nil for none.
 	collect func(*plan.Plan) output
@@ -67,16 +71,23 @@ const (
 	// clangLimit is how long clang may take. The longest expression that
 	// libpcap compiles takes it some seconds.
 	clangLimit = time.Minute
+	// defaultStackDepth is more than what a packet takes from a system call to a
+	// device and back.
+	defaultStackDepth = 64
+	// colorNone is no colour.
+	colorNone = "none"
 	// segmentSnaplen has room for the headers of TCP in a tunnel over IPv6.
 	segmentSnaplen = 256
-	// probesShown is how many probes the ready line names.
-	probesShown = 20
+	// probesShown is the number of probes up to which the ready line names all;
+	// of more it names the first probesOfMany.
+	probesShown  = 10
+	probesOfMany = 5
 	// expressionShown is how much of an expression the ready line repeats.
 	expressionShown = 80
 )
 
 func newSkb(io stdio) *cobra.Command {
-	o := &skbOptions{output: outputTcpdump}
+	o := new(skbOptions)
 	cmd := &cobra.Command{
 		Use:                   "skb -f PROBE[,PROBE...] [OPTION...] [EXPRESSION]",
 		Short:                 "Show packets at kernel functions and tracepoints",
@@ -111,12 +122,16 @@ func newSkb(io stdio) *cobra.Command {
 	f.BoolVar(&o.request.SkbData, "skb-data", false, "take packets to start at skb->data, whatever the skb says of its headers")
 	f.IntVar(&o.request.SkbDataOffset, "skb-data-offset", 0, "with --skb-data: start `N` bytes behind skb->data, or before it if negative")
 	f.StringVarP(&o.tcpdumpFlags, "tcpdump-flags", "t", "", "`OPTIONS` of the tcpdump that shows the packets (default "+defaultTcpdumpFlags+", with several probes "+defaultTcpdumpFlags+" -S)")
-	f.Var(&o.output, "output", "show packets by `FORM`: tcpdump, or text, which needs no tcpdump")
+	o.addOutputFlags(f)
 	f.StringArrayVarP(&o.fieldLists, "fields", "o", nil, "show the fields of `LIST` before each packet, as in time,probe,task; none for none (default probe if there are several)")
 	f.BoolVar(&o.provenance, "provenance", false, "say after each packet where its headers come from")
+	f.BoolVarP(&o.stack, "stack-dump", "S", false, "show the kernel stack under each packet")
+	f.StringVar(&o.stackColor, "stack-dump-color", "", "with -S: the `COLOR` of stacks: "+strings.Join(sink.Colors(), ", ")+" or none (default green on a terminal)")
+	f.IntVar(&o.stackDepth, "stack-depth", defaultStackDepth, fmt.Sprintf("with -S: show the innermost `N` functions of a stack, %d at most", plan.MaxStackDepth))
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
-	f.StringVarP(&o.writeFile, "write-file", "w", "", "write packets to the pcap `FILE` instead of showing them; - is stdout")
+	f.StringArrayVarP(&o.writeFiles, "write-file", "w", nil, "write packets to the pcap or pcapng `FILE` instead of showing them; - is stdout; several -w are several files")
+	o.addFileFlags(f)
 	f.IntVar(&o.rotate, "write-file-rotate", 0, "with -w: keep only the last `N` packets, and write them at the end")
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after `N` packets")
 	f.Var(&o.duration, "duration", "end after `TIME`, as in 30s or 5m")
@@ -135,23 +150,34 @@ func newSkb(io stdio) *cobra.Command {
 		return pflag.NormalizedName(name)
 	})
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":         cobra.FixedCompletions([]string{string(outputTcpdump), string(outputText)}, cobra.ShellCompDirectiveNoFileComp),
-		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
-		"on":             cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
-		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
-		"backend":        cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
-		"interface":      completeInterfaces,
-		"function":       completeProbe,
-		"exclude":        completeProbe,
-		"fields":         completeFields,
-		"ifname":         completeInterfaces,
-		"netns":          completeNetns,
+		"output":           completeOutputs,
+		"rotate-compress":  cobra.FixedCompletions([]string{sink.Gzip, sink.Zstd}, cobra.ShellCompDirectiveNoFileComp),
+		"format":           cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
+		"no-device":        cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"on":               cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
+		"filter-backend":   cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"backend":          cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
+		"interface":        completeInterfaces,
+		"function":         completeProbe,
+		"exclude":          completeProbe,
+		"fields":           completeFields,
+		"stack-dump-color": cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
+		"ifname":           completeInterfaces,
+		"netns":            completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
 		}
 	}
 	return cmd
+}
+
+// valuesOf returns the values that a flag was given.
+func valuesOf(flag *pflag.Flag) []string {
+	if list, ok := flag.Value.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	return []string{flag.Value.String()}
 }
 
 func completeProbe(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -203,6 +229,16 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		o.request.Context = o.fields.NeedsContext()
 		o.request.Owners = o.fields.NeedsOwners()
 	}
+	for name, example := range map[string]string{"exclude": "'skb_*'", "interface": "eth0", "backend": "kprobe"} {
+		if flag := f.Lookup(name); flag.Changed && slices.Contains(valuesOf(flag), "") {
+			return &usageError{fmt.Sprintf("%s: the value is empty", flagName(flag)), fmt.Sprintf("leave it out, or as in --%s %s", name, example)}
+		}
+	}
+	empty := func(probe string) bool { return strings.TrimSpace(probe) == "" }
+	some := func(probe string) bool { return !empty(probe) }
+	if slices.ContainsFunc(o.request.Probes, empty) && slices.ContainsFunc(o.request.Probes, some) {
+		return &usageError{"-f/--function: the value is empty", "leave it out; the other -f do not need it"}
+	}
 	switch {
 	case len(expressions) > 1 && len(words) > 0:
 		return &usageError{fmt.Sprintf("the expression is given twice, by -e and as %q", strings.Join(words, " ")),
@@ -223,37 +259,25 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 			fmt.Sprintf("leave it out for at most %d", plan.DefaultMaxProbes)}
 	case f.Changed("skb-data-offset") && !o.request.SkbData:
 		return &usageError{"--skb-data-offset counts from skb->data, and packets are not taken from there", "add --skb-data"}
-	case o.provenance && o.writeFile != "":
-		return &usageError{"--provenance: a pcap file has no place for it", "leave out -w to see it"}
-	case len(o.fieldLists) > 0 && o.writeFile != "":
-		return &usageError{"-o/--fields: a pcap file has no place for them", "leave out -w to see them"}
 	case err != nil:
 		return &usageError{err.Error(), hintOf(err)}
 	case f.Changed("write-file-rotate") && o.rotate < 1:
 		return &usageError{fmt.Sprintf("--write-file-rotate %d: the number of packets to keep is at least 1", o.rotate),
 			"leave it out to write every packet"}
-	case o.rotate > 0 && o.writeFile == "":
+	case o.rotate > 0 && len(o.writeFiles) == 0:
 		return &usageError{"--write-file-rotate keeps the last packets for a file, and there is none", "add -w FILE"}
-	case f.Changed("write-file") && o.writeFile == "":
-		return &usageError{"-w: the name of the file is empty", "use -w FILE, or -w - for stdout"}
-	case f.Changed("write-file") && f.Changed("output"):
-		return &usageError{"-w writes packets to a file and --output shows them, one at a time", "leave out one of the two"}
-	case f.Changed("tcpdump-flags") && o.output == outputText:
-		return &usageError{"-t is for tcpdump, and --output text does without it", "leave out one of the two"}
 	case f.Changed("duration") && o.duration <= 0:
 		return &usageError{fmt.Sprintf("--duration %v: a run takes some time", time.Duration(o.duration)),
 			"leave it out to run until Ctrl-C"}
 	case f.Changed("ready-file") && o.readyFile == "":
 		return &usageError{"--ready-file: the name of the file is empty", "use --ready-file FILE"}
-	case o.readyFile != "" && filepath.Clean(o.readyFile) == filepath.Clean(o.writeFile):
-		return &usageError{fmt.Sprintf("-w and --ready-file both name %q", o.readyFile), "use two files"}
 	case o.segment && f.Changed("snaplen") && o.request.Snaplen != 0 && o.request.Snaplen < segmentSnaplen:
 		return &usageError{fmt.Sprintf("--segment needs all headers of a packet, and -s %d may cut them", o.request.Snaplen),
 			fmt.Sprintf("use -s %d or more", segmentSnaplen)}
 	case o.quiet && o.verbose:
 		return &usageError{"-q and -v are opposites", "leave out one of the two"}
 	}
-	return nil
+	return o.completeOutputs(f)
 }
 
 // run follows the arrows: request, plan, programs, session, records, sink.
@@ -271,10 +295,8 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return err
 	}
 	if o.dryRun {
-		if o.writeFile != "" {
-			if err := sink.CheckPath(o.writeFile); err != nil {
-				return err
-			}
+		if err := o.checkPaths(); err != nil {
+			return err
 		}
 		p.Describe(system)
 		_, err := fmt.Fprint(io.out, p)
@@ -283,13 +305,14 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	for _, n := range p.Notices {
 		o.tell(io, "notice: %s", n)
 	}
-	if o.tcpdumpFlags != "" && o.writeFile != "" {
+	if o.tcpdumpFlags != "" && !o.shows(kindTcpdump) {
 		o.tell(io, "notice: -t is ignored, as -w needs no tcpdump")
 	}
 	if err := prepareReadyFile(o.readyFile); err != nil {
 		return err
 	}
 
+	o.names = newNames(system)
 	shown, err := o.newOutput(p, system, io)
 	if err != nil {
 		return err
@@ -332,6 +355,10 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err := out.Open(); err != nil {
 		return err
 	}
+	if o.stack {
+		// While packets come in: the programs that are loaded now have names too.
+		go o.loadNames(io)
+	}
 	if err := o.ready(io, p); err != nil {
 		return err
 	}
@@ -351,7 +378,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	loop := &capture.Loop{
 		Source:  s.Reader(),
-		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details},
+		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details, Stack: p.StackDepth, Own: o.names.own},
 		Sink:    out,
 		Offset: func() (time.Duration, error) {
 			err := clock.Refresh()
@@ -378,15 +405,17 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err == nil {
 		err = loop.Drain()
 	}
+	counts, countErr := s.Counts()
+	if t, ok := shown.(sink.Teller); ok && countErr == nil {
+		t.Tell(tallies(counts))
+	}
 	err = errors.Join(err, closeOutput())
 	stuck.Stop()
-
-	counts, countErr := s.Counts()
 	if countErr != nil {
 		return errors.Join(err, countErr)
 	}
 	if !o.quiet {
-		printLedger(io.err, p, loop, counts, o.verbose)
+		printLedger(io.err, p, loop, counts, o.verbose, len(o.files()) > 0, err)
 		if n := s.HooksMissed(); n > 0 {
 			fmt.Fprintf(io.err, "%s not seen by --follow, as another one was looked at on the CPU: some lines may be missing\n",
 				plural(n, "skb"))
@@ -427,7 +456,7 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 				o.tell(io, "notice: %s left out, as the kernel refuses them: %s", plural(uint64(n), "function"), someOf(p, s.LeftOut))
 			}
 			if s.NoOwners != nil {
-				o.tell(io, "notice: owners are not shown: %v", s.NoOwners)
+				o.tell(io, "notice: owners are not shown: %s", whyNoOwners(system, s.NoOwners))
 			}
 			if o.verbose {
 				o.tell(io, "loaded in %s, attached in %s", milliseconds(s.LoadTime), milliseconds(s.AttachTime))
@@ -460,6 +489,17 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 		}
 		return nil, cmp.Or(refused, err)
 	}
+}
+
+// whyNoOwners says in a few words why the owners of sockets are not known.
+func whyNoOwners(system *kernel.System, err error) string {
+	var owners *session.OwnersError
+	if errors.As(err, &owners) && owners.Symbol != "" {
+		if finding := system.Explain(plan.BackendKprobe, owners.Symbol, err); finding != nil {
+			return finding.Detail
+		}
+	}
+	return err.Error()
 }
 
 func isAttachError(err error) bool {
@@ -538,55 +578,6 @@ func onReturn(p *plan.Plan) bool {
 // returned writes what the function of a probe has returned.
 func returned(probe plan.Probe, value uint64) string { return probe.Return.Decode(value) }
 
-func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
-	if o.collect != nil {
-		return o.collect(p), nil
-	}
-	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance}
-	for _, probe := range p.Probes {
-		shown.Names = append(shown.Names, probe.Name)
-	}
-	if o.fields == nil {
-		shown.Fields = sink.DefaultFields(len(p.Probes))
-		if p.Follow {
-			shown.Fields = sink.Fields{sink.FieldProbe, sink.FieldTrail, sink.FieldWhy}
-		}
-	}
-	if onReturn(p) {
-		shown.Value = func(probe int, value uint64) string { return returned(p.Probes[probe], value) }
-	}
-	switch {
-	case o.writeFile != "" && o.rotate > 0:
-		return sink.NewRotate(o.writeFile, io.out, p.Snaplen, o.rotate)
-	case o.writeFile != "":
-		return sink.NewPcap(o.writeFile, io.out, p.Snaplen)
-	case o.output == outputText:
-		lines, err := sink.NewText(io.out, shown)
-		if err != nil {
-			return nil, err
-		}
-		return text{lines}, nil
-	}
-	flags := o.tcpdumpArgs
-	if len(flags) == 0 {
-		flags = []string{defaultTcpdumpFlags}
-		if len(p.Probes) > 1 {
-			// Relative numbers would make one segment look different at its
-			// second probe.
-			flags = append(flags, "-S")
-		}
-	}
-	path, err := system.LookPath("tcpdump")
-	if err != nil {
-		path = "tcpdump" // NewTcpdump says that it is missing
-	}
-	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Shown: shown, Stdout: io.out, Stderr: io.err})
-	if err != nil {
-		return nil, err
-	}
-	return tcpdump{child}, nil
-}
-
 // prepareReadyFile refuses early what could not be created later, and removes
 // what an earlier run has left.
 func prepareReadyFile(path string) error {
@@ -626,8 +617,12 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 		return nil
 	}
 	var probes []string
+	most := probesShown
+	if len(p.Probes) > probesShown {
+		most = probesOfMany
+	}
 	for i, probe := range p.Probes {
-		if i == probesShown {
+		if i == most {
 			probes = append(probes, fmt.Sprintf("and %d more", len(p.Probes)-i))
 			break
 		}
@@ -647,8 +642,8 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 	case plan.EitherMatches:
 		line += " for the packet or the one inside of it"
 	}
-	if o.writeFile != "" && o.writeFile != "-" {
-		line += ", writing " + o.writeFile
+	if files := o.files(); len(files) > 0 {
+		line += ", writing " + strings.Join(files, ", ")
 	}
 	o.tell(io, "ready: %s", line)
 	return nil
@@ -712,8 +707,12 @@ func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
 			}
 			return &runError{fmt.Errorf("%s: %w", asked, owners.Err), hint}
 		}
-		step, symbol = plan.BackendKprobe, owners.Symbol
-		asked += ": attach to " + symbol
+		asked += ": attach to " + owners.Symbol
+		cause := owners.Err.Error()
+		if finding := system.Explain(plan.BackendKprobe, owners.Symbol, err); finding != nil {
+			cause = finding.Detail
+		}
+		return &runError{fmt.Errorf("%s: %s", asked, cause), "--pid, --comm and -o owner take kprobes; --cgroup, --uid and --netns do without, see netcap doctor"}
 	}
 	if finding := system.Explain(step, symbol, err); finding != nil {
 		if finding.ID == kernel.Symbol && finding.Hint == "" {

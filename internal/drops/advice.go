@@ -79,3 +79,15 @@ func (a *advisor) of(reason, function string, answered bool) Advice {
 	}
 	return Advice{}
 }
+
+// Meanings returns a function that says in one line what a reason of the kernel, named
+// without SKB_DROP_REASON_, usually means; "" if that is not known.
+func Meanings() func(reason string) string {
+	a := newAdvisor()
+	return func(reason string) string {
+		if found := a.reasons[reason]; found != nil {
+			return found.Means
+		}
+		return ""
+	}
+}

@@ -357,7 +357,7 @@ func TestScopeOfManyDevices(t *testing.T) {
 	listen(t, p.right, fmt.Sprintf("%s:%d", right4, port))
 	// The skb has no device any more there, only a number.
 	n := startAll(t, command{words: []string{"skb", "-f", "tcp_rcv_established@2", "--ifname", "eth0", "--netns", p.right.name, "--no-device", "drop",
-		"-e", "tcp port 9300", "--output", "text"}})[0]
+		"-e", "tcp port 9300", "--output", "text", "-o", "ifname"}})[0]
 	err := p.left.do(func() error {
 		c, err := net.Dial("tcp4", net.JoinHostPort(right4, strconv.Itoa(port)))
 		if err != nil {
@@ -374,6 +374,7 @@ func TestScopeOfManyDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.waitOut("the message", has("length "+strconv.Itoa(len(spoken))))
+	n.waitOut("the name of its device", has("eth0"))
 	if c := n.interrupt().probes[0]; c.causes["had no device"] != 0 {
 		t.Errorf("%+v", c)
 	}

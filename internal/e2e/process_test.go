@@ -200,7 +200,7 @@ func (p *process) fatal(format string, a ...any) {
 // ownStacks leaves out most of what a Go program prints when it is told to
 // quit: all but the functions in the goroutines that run something of netcap's.
 func ownStacks(text string) string {
-	before, stacks, quit := strings.Cut(text, "SIGQUIT")
+	before, stacks, quit := strings.Cut(text, "SIGABRT")
 	if !quit {
 		return text
 	}
@@ -249,7 +249,7 @@ func (p *process) exit() {
 	case <-p.done:
 	case <-time.After(patience):
 		// A Go program prints its goroutines.
-		_ = p.cmd.Process.Signal(syscall.SIGQUIT)
+		_ = p.cmd.Process.Signal(syscall.SIGABRT)
 		select {
 		case <-p.done:
 		case <-time.After(patience / 10):

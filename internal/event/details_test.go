@@ -17,10 +17,12 @@ func detailed() []byte {
 	for at := 48; at < 80; at += 4 {
 		order.PutUint32(b[at:], 1<<20+uint32(at))
 	}
-	b[80], b[81], b[82] = byte(SegmentOf), byte(InHardirq), byte(MomentCalled)
-	copy(b[88:], "swapper/3")
-	copy(b[104:], "sixteen letters!")
-	copy(b[120:], "eth0\x00left over")
+	order.PutUint64(b[80:], 1<<40+80)
+	order.PutUint32(b[88:], 1<<20+88)
+	b[92], b[93], b[94] = byte(SegmentOf), byte(InHardirq), byte(MomentCalled)
+	copy(b[96:], "swapper/3")
+	copy(b[112:], "sixteen letters!")
+	copy(b[128:], "eth0\x00left over")
 	return append(b, sample()...)
 }
 
@@ -35,7 +37,7 @@ func TestDetails(t *testing.T) {
 	want := Details{
 		Head: big, Sock: big + 8, Extra: big + 16, Value: big + 24, Call: big + 32, Parent: big + 40,
 		Trail: small + 48, Netns: small + 52, Ifindex: small + 56, Mark: small + 60, PID: small + 64, TID: small + 68,
-		Owner: small + 72, UID: small + 76, Why: SegmentOf, Context: InHardirq, Moment: MomentCalled,
+		Owner: small + 72, UID: small + 76, Location: big + 80, Reason: small + 88, Why: SegmentOf, Context: InHardirq, Moment: MomentCalled,
 	}
 	copy(want.Comm[:], "swapper/3")
 	copy(want.OwnerComm[:], "sixteen letters!")
@@ -71,7 +73,7 @@ func TestDetails(t *testing.T) {
 // TestDetailsOfReturn decodes a sample that has no packet.
 func TestDetailsOfReturn(t *testing.T) {
 	b := detailed()[:detailsSize+headerSize]
-	b[82] = byte(MomentReturn)
+	b[94] = byte(MomentReturn)
 	binary.NativeEndian.PutUint32(b[detailsSize+20:], 0)
 	d := Decoder{Probes: 2, Details: true}
 	var r Record

@@ -58,7 +58,7 @@ func (r *Report) excuse() {
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		switch f.ID {
-		case Programs, MemoryReads, PageLayout, RingBuffer, RawTracepoint, Kprobe, KprobeMissed, KprobeMulti, Fentry, Backends, Preemption, JIT:
+		case Programs, MemoryReads, PageLayout, RingBuffer, RawTracepoint, Kprobe, KprobeMissed, Owners, KprobeMulti, Fentry, Backends, Preemption, JIT:
 			if f.State != OK {
 				f.State, f.Detail, f.Hint = Unknown, "cannot be tried without privileges", ""
 			}
@@ -327,20 +327,22 @@ func (s *System) Kprobe() error {
 func (s *System) tryKprobe(target string) []Finding {
 	f := Finding{ID: Kprobe, Title: "kprobes", State: OK, Detail: "can be attached"}
 	missed := Finding{ID: KprobeMissed, Title: "missed kprobes", State: Unknown, Detail: "no kprobe can be attached"}
+	owners := Finding{ID: Owners, Title: "owners of sockets", State: OK, Detail: "--pid, --comm and -o owner can be used"}
 	prog, err := s.load(ebpf.ProgramSpec{Type: ebpf.Kprobe, Instructions: nothing()})
 	if err == nil {
 		defer prog.Close()
 		var l link.Link
 		if l, err = link.Kprobe(target, prog, nil); err == nil {
 			defer l.Close()
-			return []Finding{f, s.missedFinding(missed, l)}
+			return []Finding{f, s.missedFinding(missed, l), owners}
 		}
 	}
 	f.State, f.Detail = No, cause(err)
 	if explained := s.explainKprobe(target, err); explained != nil {
 		f.Detail, f.Hint = explained.Detail, explained.Hint
 	}
-	return []Finding{f, missed}
+	owners.State, owners.Detail = No, "--pid, --comm and -o owner take kprobes"
+	return []Finding{f, missed, owners}
 }
 
 // missedFinding asks the link of a kprobe for its count of missed hits. A
@@ -610,6 +612,9 @@ func (s *System) tracefsFinding() Finding {
 	if err == nil {
 		var names traceables
 		if names, err = s.traceable(); err == nil {
+			if strings.HasPrefix(dir, "/proc/self/fd/") {
+				dir = "not mounted, so netcap has mounted one for itself"
+			}
 			f.Detail = fmt.Sprintf("%s, %d functions can be traced", dir, names.count())
 			return f
 		}

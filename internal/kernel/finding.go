@@ -47,6 +47,7 @@ const (
 	RawTracepoint = "raw_tracepoint"
 	Kprobe        = "kprobe"
 	KprobeMissed  = "kprobe_missed"
+	Owners        = "owners"
 	KprobeMulti   = "kprobe_multi"
 	Fentry        = "fentry"
 	Backends      = "backends"

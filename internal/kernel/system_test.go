@@ -183,7 +183,7 @@ func TestDiagnose(t *testing.T) {
 	t.Logf("\n%s", r)
 
 	order := []string{Privileges, Restrictions, BTF, Programs, MemoryReads, PageLayout, RingBuffer, RawTracepoint,
-		Kprobe, KprobeMissed, KprobeMulti, Fentry, Backends, Preemption, JIT, Tracefs, Tcpdump, Clang}
+		Kprobe, KprobeMissed, Owners, KprobeMulti, Fentry, Backends, Preemption, JIT, Tracefs, Tcpdump, Clang}
 	var got []string
 	for _, f := range r.Findings {
 		got = append(got, f.ID)

@@ -51,8 +51,14 @@ func (p *Plan) chooseBackends(asked string) error {
 		ofTracepoints := asked == BackendRawTracepoint || asked == BackendTpBTF
 		if probe.Kind == Tracepoint {
 			probe.Backend = BackendRawTracepoint
-			if ofTracepoints {
+			switch {
+			case ofTracepoints:
 				probe.Backend = asked
+			case asked != "" && functions == 0:
+				// Beside functions it is for these.
+				return &Error{Reason: NoBackend, Asked: fmt.Sprintf("probe %q", probe.Text),
+					Fact:   fmt.Sprintf("%s is for functions, and it is a tracepoint", asked),
+					Advice: "leave out --backend"}
 			}
 			continue
 		}
@@ -70,7 +76,9 @@ func (p *Plan) chooseBackends(asked string) error {
 
 // forceDetails asks for the details of each hit where the plan needs them.
 func (p *Plan) forceDetails() {
-	if slices.ContainsFunc(p.Probes, func(probe Probe) bool { return probe.On != OnEntry }) {
+	if p.StackDepth > 0 || slices.ContainsFunc(p.Probes, func(probe Probe) bool {
+		return probe.On != OnEntry || probe.Location >= 0 || probe.Reason >= 0 && !probe.Shared
+	}) {
 		p.Details = true
 	}
 }
@@ -117,9 +125,10 @@ func (probe *Probe) refuseBackend(asked string, without []string) *Error {
 		e.Advice = "leave out the return, or trace the function that calls it"
 	case probe.On != OnEntry && asked == "":
 		e.Fact = "its return cannot be shown: that takes fexit, which this kernel refuses"
-		e.Advice = "leave out the return; see netcap doctor"
+		e.Advice = "leave out the return; netcap doctor says whether the kernel has fentry, which fexit comes with"
 	case probe.On != OnEntry:
 		e.Fact = fmt.Sprintf("its return cannot be shown by %s, only by %s", asked, BackendFentry)
+		e.Advice = "leave out --backend, or the return"
 	case asked == "":
 		e.Fact = "this kernel has no way to trace it"
 		e.Advice = "see netcap doctor"

@@ -261,7 +261,7 @@ func TestJoinRemarks(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"7 probes have several packets; the first is captured: pair_0, pair_1, pair_2, pair_3, pair_4 and 2 more",
+		"7 probes lead to several packets; one of them is captured: pair_0, pair_1, pair_2, pair_3, pair_4 and 2 more",
 		`probe "mod_rx@1": there is no BTF for mod_rx, so it is not checked that argument 1 is a struct sk_buff *`,
 	}
 	if !slices.Equal(p.Notices, want) {
@@ -306,7 +306,11 @@ func TestMatch(t *testing.T) {
 		}
 	}
 	_, err := Match("a[")
-	requireRefusal(t, err, BadSyntax, `probe "a[": "a[" is not the name of a function`, accepted)
+	requireRefusal(t, err, BadSyntax, `probe "a[": a [ has no ]`, "as in -f 'tcp_v[46]_*'; quotes keep the shell from reading it")
+	_, err = Match("icmp_rcv@9")
+	requireRefusal(t, err, BadSyntax, `probe "icmp_rcv@9": a pattern has no argument and no moment`, "leave out what stands behind the name")
+	_, err = Match("icmp_rcv%return")
+	requireRefusal(t, err, BadSyntax, `probe "icmp_rcv%return": a pattern has no argument and no moment`, "leave out what stands behind the name")
 }
 
 func FuzzMatch(f *testing.F) {

@@ -353,7 +353,7 @@ func (it item) named() bool { return it.asked != "" }
 func (it item) kprobe(arch string, f kernelFunction, at place) Probe {
 	probe := Probe{
 		Text: it.text(), Name: it.symbol, Kind: Kprobe, Symbol: f.symbol, Module: f.module,
-		Arg: at.index, Stack: at.stack, Sock: -1, Extra: -1, On: it.on,
+		Arg: at.index, Stack: at.stack, Sock: -1, Extra: -1, Location: -1, Reason: -1, On: it.on,
 		Backend: BackendKprobe, position: it.number, named: it.named(),
 	}
 	if f.name != f.symbol {
@@ -382,6 +382,11 @@ func (r *resolver) probeFunction(it item, f kernelFunction, proto *btf.FuncProto
 	if n := sockArgument(params); n >= 0 {
 		if at, ok := slot(r.arch, params, n); ok && !at.stack {
 			probe.Sock, probe.sockPosition, probe.sockRegister = at.index, n+1, at.where(r.arch)
+		}
+	}
+	if n := reasonArgument(params); n >= 0 {
+		if at, ok := slot(r.arch, params, n); ok && !at.stack {
+			probe.Reason = at.index
 		}
 	}
 	if it.extra > len(params) {
@@ -419,6 +424,10 @@ func (r *resolver) choose(it item, f kernelFunction, proto *btf.FuncProto) (int,
 			}
 			r.remark(aboutSeveral, it, "%q is taken for the packet; for another, write %s",
 				parameter(params[found[0]]), alternatives(others))
+		}
+		if queue := strings.IndexByte(f.signature, letterSkbQueue); len(found) == 1 && queue >= 0 && queue != found[0] && it.named() {
+			r.remark(aboutSeveral, it, "%q is taken for the packet; for all of the queue, write %s@%d",
+				parameter(params[found[0]]), f.name, queue+1)
 		}
 		return found[0], form, nil
 	}

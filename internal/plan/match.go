@@ -121,6 +121,9 @@ func Match(pattern string) (func(symbol, module string) bool, error) {
 	}
 	var matches []func(symbol, module string) bool
 	for _, it := range items {
+		if it.number > 0 || it.moment {
+			return nil, it.refuse(BadSyntax, "leave out what stands behind the name", "a pattern has no argument and no moment")
+		}
 		match, err := it.matches(readTables())
 		if err != nil {
 			return nil, err

@@ -23,7 +23,7 @@ const (
 func (t topic) joined() string {
 	return [...]string{
 		"are given more than once and traced once",
-		"have several packets; the first is captured",
+		"lead to several packets; one of them is captured",
 		"take a struct list_head *, which is taken for a list of skbs",
 		"have no BTF, so that their argument is not checked",
 		"have another name in this kernel",

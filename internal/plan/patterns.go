@@ -454,7 +454,11 @@ func Sets(sys System) []Set {
 	for i, set := range r.tables().sets {
 		var out leftOut
 		if probes, err := r.members(set, OnEntry, &out); err == nil {
-			sets[i].Probes = probes
+			r.probes, r.seen = nil, make(map[hook]int)
+			for _, probe := range probes {
+				r.add(probe) // two names may be one function here
+			}
+			sets[i].Probes = r.probes
 		}
 	}
 	return sets

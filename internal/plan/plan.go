@@ -52,6 +52,9 @@ type Plan struct {
 	BufferSize int
 	// Details: each packet comes with what is known of its hit.
 	Details bool
+	// StackDepth is how many addresses of the kernel stack each packet comes with
+	// at most, 0 for none.
+	StackDepth int
 	// Tally is nil unless packets are to be counted instead of shown.
 	Tally *Tally
 	// Follow shows packets from their first match on, whatever becomes of them.
@@ -176,6 +179,9 @@ func (p *Plan) String() string {
 	}
 	return b.String()
 }
+
+// MatchesAll tells whether there is no expression that decides anything.
+func (p *Plan) MatchesAll() bool { return len(p.filters()) == 0 }
 
 // filters returns the expressions that decide anything: first that for the
 // packet, then that for the one inside of it if it is another.

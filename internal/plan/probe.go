@@ -84,7 +84,7 @@ func (o On) String() string { return [...]string{"entry", "return", "both"}[o] }
 // from 1, of the argument of the function that holds the packet, as in the C
 // declaration; without, BTF tells. The second is that of an argument that is
 // passed on to user C; "@N@" stands for "@N@(N+1)". A tracepoint knows its own
-// argument; an "@" number behind it is accepted and ignored, with a notice.
+// argument: another number behind it is refused, and its own taken with a notice.
 //
 // A glob has *, ? and [a-z] and covers the whole name; RE2 is the syntax of
 // [regexp/syntax], matches anywhere in a name, and may hold commas and slashes.
@@ -130,6 +130,10 @@ type Probe struct {
 	// Extra is the register of the argument that func@N@M passes on, counted
 	// like Arg; -1 for none.
 	Extra int
+	// Location and Reason are the arguments of a function or a tracepoint that
+	// frees packets with who has called it and why (enum skb_drop_reason, v5.17+),
+	// counted like Arg; -1 for none.
+	Location, Reason int
 	// On is the moment; always OnEntry for a tracepoint.
 	On On
 	// Return says how to read the value that a function traced on return
@@ -412,13 +416,14 @@ func (it *item) parseNumbers(numbers string) error {
 	if err != nil {
 		return it.refuse(BadSyntax, numbered, "%s", err)
 	}
+	if it.kind == Tracepoint && (hasExtra || it.pattern) {
+		return it.refuse(BadSyntax, fmt.Sprintf("try -f %s", it.text()), "a tracepoint takes no argument number")
+	}
 	it.number = n
 	if !hasExtra {
 		return nil
 	}
 	switch {
-	case it.kind == Tracepoint:
-		return it.refuse(BadSyntax, fmt.Sprintf("try -f %s", it.text()), "a tracepoint takes no argument number")
 	case it.pattern:
 		return it.refuse(BadSyntax, fmt.Sprintf("try -f %s", it.text()), "an extra argument is for one function, not for a pattern")
 	case extra == "":
@@ -467,6 +472,9 @@ func (it item) refuseName() *Error {
 		return it.refuse(BadSyntax, accepted, "the name is missing")
 	case it.kind == Kprobe && strings.ContainsAny(it.symbol, "+"):
 		return it.refuse(NotInThisVersion, accepted, "a place inside of a function is not in this version")
+	}
+	if strings.Contains(it.symbol, "[") && isName("x"+strings.NewReplacer("*", "", "?", "", "[", "").Replace(it.symbol)) {
+		return it.refuse(BadSyntax, "as in -f 'tcp_v[46]_*'; quotes keep the shell from reading it", "a [ has no ]")
 	}
 	return it.refuse(BadSyntax, accepted, "%q is not the name of a %s", it.symbol,
 		map[Kind]string{Kprobe: "function", Tracepoint: "tracepoint"}[it.kind])

@@ -96,6 +96,11 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 	}
 	p.Preempts = sys.Preemptible()
 	p.asked, p.Details = req.Backend, req.Details
+	if req.StackDepth < 0 || req.StackDepth > MaxStackDepth {
+		return nil, &Error{Reason: BadSyntax, Asked: fmt.Sprintf("a stack of %d addresses", req.StackDepth),
+			Fact: fmt.Sprintf("the kernel collects 1 to %d", MaxStackDepth)}
+	}
+	p.StackDepth = req.StackDepth
 	if err := p.chooseBackends(req.Backend); err != nil {
 		return nil, err
 	}
@@ -389,6 +394,10 @@ func (r *resolver) resolveTracepoint(it item) (Probe, error) {
 		return Probe{}, it.refuse(NoSkb, "a tracepoint with a packet is tracepoint:net:netif_receive_skb",
 			"%s carries no struct sk_buff *: %s", it.symbol, parameters(proto))
 	}
+	if it.number > 0 && it.number != skbs[0]+1 {
+		return Probe{}, it.refuse(BadSyntax, fmt.Sprintf("try -f %s", it.text()),
+			"a tracepoint takes no argument number; the packet of %s is in argument %d", it.symbol, skbs[0]+1)
+	}
 	if it.number > 0 {
 		r.remark(aboutNumber, it, "@%d is ignored, as a tracepoint tells which argument is the packet", it.number)
 	}
@@ -403,7 +412,8 @@ func (it item) tracepoint(proto *btf.FuncProto) Probe {
 	skb, sock := skbArguments(proto.Params)[0], sockArgument(proto.Params)
 	return Probe{
 		Text: it.text(), Name: it.text(), Kind: Tracepoint, Symbol: it.symbol, Category: it.category,
-		Arg: skb, Sock: sock, sockPosition: sock + 1, Extra: -1, Prototype: prototype(it.symbol, proto),
+		Arg: skb, Sock: sock, sockPosition: sock + 1, Extra: -1,
+		Location: locationArgument(it.symbol, proto.Params, skb), Reason: reasonArgument(proto.Params), Prototype: prototype(it.symbol, proto),
 		Backend: BackendRawTracepoint, position: skb + 1, named: it.named(),
 	}
 }

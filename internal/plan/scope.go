@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,6 +55,9 @@ type Scope struct {
 	// CPUs are those on which packets are looked at, sorted; nil for all.
 	CPUs []int
 }
+
+// maxIfname is IFNAMSIZ of include/uapi/linux/if.h, less the zero byte.
+const maxIfname = 15
 
 // AsksDevice tells whether the scope asks for something of the device of which
 // it may not be known: itself, its name or its network namespace.
@@ -143,6 +147,10 @@ func parseScope(req Request) (s Scope, err error) {
 		if slices.Contains(req.Ifnames, "") {
 			return s, &Error{Reason: BadSyntax, Asked: asked, Fact: "a pattern is empty", Advice: `as in --ifname "eth*,wl*"`}
 		}
+		if i := slices.IndexFunc(req.Ifnames, func(glob string) bool { return strings.ContainsAny(glob, "{}") }); i >= 0 {
+			return s, &Error{Reason: BadSyntax, Asked: asked, Fact: fmt.Sprintf("in the pattern %q a brace means nothing, and a comma ends it", req.Ifnames[i]),
+				Advice: `[01] stands for one of these, and several patterns go with commas; as in --ifname "eth[01],wl*"`}
+		}
 		if s.Globs, err = compileGlobs(req.Ifnames); errors.Is(err, errTooLong) {
 			return s, &Error{Reason: OutOfRange, Asked: asked,
 				Fact:   fmt.Sprintf("all patterns together may have %d characters, where each counts for one more and a * for none", globPlaces),
@@ -150,6 +158,16 @@ func parseScope(req Request) (s Scope, err error) {
 		} else if err != nil {
 			return s, &Error{Reason: BadSyntax, Asked: asked, Fact: err.Error(),
 				Advice: `* stands for any characters, ? for one, [0-9] for one of these; as in --ifname "eth*"`}
+		}
+		for _, glob := range req.Ifnames {
+			// The only end is as many characters behind the only start.
+			if one, err := compileGlobs([]string{glob}); err == nil && bits.TrailingZeros64(one.Ends) > maxIfname {
+				return s, &Error{Reason: OutOfRange, Asked: asked, Fact: fmt.Sprintf("%q: no device has a name of more than %d characters", glob, maxIfname)}
+			}
+		}
+		if name := req.Interface; name != "" && name != "any" && !s.Globs.Match(name) {
+			return s, &Error{Reason: Contradiction, Asked: "-i " + name, Fact: fmt.Sprintf("it is none of those that %s asks for", asked),
+				Advice: "leave out one of the two"}
 		}
 		s.Ifnames = slices.Clone(req.Ifnames)
 	}
@@ -234,8 +252,12 @@ func parseCPUs(text string) ([]int, error) {
 			return nil, bad
 		}
 		high, err := strconv.ParseUint(last, 10, 32)
-		if err != nil || low > high {
+		if err != nil {
 			return nil, bad
+		}
+		if low > high {
+			return nil, &Error{Reason: BadSyntax, Asked: asked, Fact: fmt.Sprintf("the range %s is empty", part),
+				Advice: fmt.Sprintf("as in --cpu %d-%d", high, low)}
 		}
 		if high >= MaxCPUs {
 			return nil, &Error{Reason: OutOfRange, Asked: asked, Fact: fmt.Sprintf("CPUs up to %d can be told apart", MaxCPUs-1)}
@@ -262,6 +284,9 @@ func (p *Plan) resolveScope(req Request, s Scope, sys System) error {
 			return err
 		}
 		p.Owners = true
+	}
+	if s.CgroupID != 0 && s.CgroupLevel == 0 {
+		p.notice("--cgroup %q is the root of the hierarchy, which all sockets are in or below: only packets without a socket are left out", req.Cgroup)
 	}
 	if req.Owners && !p.Owners {
 		if err := checkLearners(&s, sys); err != nil {
@@ -325,6 +350,15 @@ func (s *Scope) findNetns(req Request, sys System) error {
 	return nil
 }
 
+// refuseNetns reports that a network namespace could not be looked at.
+func refuseNetns(asked string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return &Error{Reason: NoNetns, Asked: asked, Fact: "it cannot be looked at", Err: err,
+			Advice: "that takes root, or CAP_SYS_PTRACE for a process of another user; its number does without, as inode:N"}
+	}
+	return fmt.Errorf("%s: %w", asked, err)
+}
+
 // netnsOf finds a network namespace and says what to call it.
 func netnsOf(text, asked string, sys System) (inode uint64, name string, err error) {
 	refuse := func(fact, advice string) error {
@@ -341,7 +375,7 @@ func netnsOf(text, asked string, sys System) (inode uint64, name string, err err
 			return 0, "", refuse(fmt.Sprintf("there is no process %d", pid), "an inode number is written inode:N")
 		}
 		if err != nil {
-			return 0, "", fmt.Errorf("%s: %w", asked, err)
+			return 0, "", refuseNetns(asked, err)
 		}
 		return inode, fmt.Sprintf("of process %d", pid), nil
 	}
@@ -357,7 +391,7 @@ func netnsOf(text, asked string, sys System) (inode uint64, name string, err err
 		case errors.Is(err, fs.ErrInvalid):
 			return 0, "", refuse(path+" is no network namespace", "as in --netns /proc/1/ns/net, --netns 1 or, for a name of ip-netns(8), --netns NAME")
 		case !errors.Is(err, fs.ErrNotExist):
-			return 0, "", fmt.Errorf("%s: %w", asked, err)
+			return 0, "", refuseNetns(asked, err)
 		}
 	}
 	if strings.Contains(text, "/") {

@@ -87,7 +87,7 @@ func TestScopeRefused(t *testing.T) {
 		{Request{Mark: "0/0"}, OutOfRange, `--mark "0/0": a mask of 0 compares nothing`, "leave --mark out for any mark"},
 		{Request{Mark: "0x11/0xf0"}, Contradiction, `--mark "0x11/0xf0": the mask leaves out 0x1 of the value, so that no mark can match`, ""},
 		{Request{CPUs: "1,"}, BadSyntax, `--cpu "1,": numbers and ranges with commas between them are wanted`, "as in --cpu 0,2-5"},
-		{Request{CPUs: "3-1"}, BadSyntax, `--cpu "3-1": numbers and ranges with commas between them are wanted`, "as in --cpu 0,2-5"},
+		{Request{CPUs: "3-1"}, BadSyntax, `--cpu "3-1": the range 3-1 is empty`, "as in --cpu 1-3"},
 		{Request{CPUs: "-1"}, BadSyntax, `--cpu "-1": numbers and ranges with commas between them are wanted`, "as in --cpu 0,2-5"},
 		{Request{CPUs: "0-4294967295"}, OutOfRange, `--cpu "0-4294967295": CPUs up to 1023 can be told apart`, ""},
 		{Request{CPUs: "0,4"}, NoCPU, "--cpu 0,4: there is no CPU 4; this machine has 0-3", ""},
@@ -95,6 +95,10 @@ func TestScopeRefused(t *testing.T) {
 		{Request{Ifnames: []string{"eth["}}, BadSyntax, `--ifname "eth[": "eth[": a [ has no ]`, `* stands for any characters, ? for one, [0-9] for one of these; as in --ifname "eth*"`},
 		{Request{Ifnames: []string{long, "lo"}}, OutOfRange, `--ifname "` + long + `,lo": all patterns together may have 64 characters, where each counts for one more and a * for none`,
 			"use shorter patterns, with * for what several names share"},
+		{Request{Ifnames: []string{"lo", "sixteen_letters?"}}, OutOfRange, `--ifname "lo,sixteen_letters?": "sixteen_letters?": no device has a name of more than 15 characters`, ""},
+		{Request{Ifnames: []string{"eth{0", "1}"}}, BadSyntax, `--ifname "eth{0,1}": in the pattern "eth{0" a brace means nothing, and a comma ends it`,
+			`[01] stands for one of these, and several patterns go with commas; as in --ifname "eth[01],wl*"`},
+		{Request{Ifnames: []string{"eth*"}, Interface: "lo"}, Contradiction, `-i lo: it is none of those that --ifname "eth*" asks for`, "leave out one of the two"},
 		{Request{UID: "4294967295"}, OutOfRange, "--uid 4294967295: the number of a user is between 0 and 4294967294", ""},
 		{Request{UID: "99999999999999999999"}, OutOfRange, "--uid 99999999999999999999: the number of a user is between 0 and 4294967294", ""},
 		{Request{UID: "nobody-here"}, NoUser, `--uid "nobody-here": there is no user of that name here`, "a user of a container has to be given by number, the one that it has outside"},
@@ -174,8 +178,9 @@ func TestScopeOfFrames(t *testing.T) {
 		t.Errorf("got %+v, %v", p, err)
 	}
 	p, err = Resolve(Request{Probes: []string{"frame_one@1,frame_two@1,icmp_rcv@1"}, Cgroup: "/"}, k)
-	if err != nil || len(p.Probes) != 1 || len(p.Notices) != 1 ||
-		p.Notices[0] != "2 probes are left out, frame_one@1 among them: they see frames before there is an skb, and only an skb has a socket for --cgroup" {
+	if err != nil || len(p.Probes) != 1 || len(p.Notices) != 2 ||
+		p.Notices[0] != `--cgroup "/" is the root of the hierarchy, which all sockets are in or below: only packets without a socket are left out` ||
+		p.Notices[1] != "2 probes are left out, frame_one@1 among them: they see frames before there is an skb, and only an skb has a socket for --cgroup" {
 		t.Errorf("got %+v, %v", p, err)
 	}
 	p, err = Resolve(Request{Probes: []string{"frame_one@1"}, Ifnames: []string{"eth*"}, Netns: "1", CPUs: "0"}, k)

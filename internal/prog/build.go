@@ -203,7 +203,7 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 				return nil, err
 			}
 		}
-		if err := setProbeConstants(spec, program, p, made.Probes[0]); err != nil {
+		if err := setProbeConstants(spec, program, made.Probes[0], first); err != nil {
 			return nil, err
 		}
 		spec.Programs[program.Name] = program
@@ -320,6 +320,7 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 		bpf.ProbesVarPreemptCount:         p.PreemptCount.Count,
 		bpf.ProbesVarCpuOffsets:           p.PreemptCount.Offsets,
 		bpf.ProbesVarWithDetails:          flag(p.Details),
+		bpf.ProbesVarStackDepth:           uint32(p.StackDepth),
 		bpf.ProbesVarFollow:               flag(p.Follow),
 		bpf.ProbesVarWakeupBytes:          uint32(p.BufferSize / 8),
 	}
@@ -374,9 +375,7 @@ func drop(program *ebpf.ProgramSpec, names ...string) error {
 }
 
 // setProbeConstants gives program the constants of its probe.
-func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, p *plan.Plan, index int) error {
-	probe := p.Probes[index]
-	location, reason := locationAndReason(p)
+func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, index int, probe plan.Probe) error {
 	return setConstantsOf(spec, program, strconv.Itoa(index), map[string]uint32{
 		bpf.ProbesVarProbeIndex:    uint32(index),
 		bpf.ProbesVarProbeArg:      uint32(argument(probe.Arg, probe.Stack)),
@@ -385,8 +384,8 @@ func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, p *
 		bpf.ProbesVarProbeValue:    uint32(probe.Arguments),
 		bpf.ProbesVarProbeIndirect: flag(probe.Form == plan.SkbPointerPointer),
 		bpf.ProbesVarProbeReturns:  flag(probe.On != plan.OnEntry),
-		bpf.ProbesVarProbeLocation: location,
-		bpf.ProbesVarProbeReason:   reason,
+		bpf.ProbesVarProbeLocation: uint32(argument(probe.Location, false)),
+		bpf.ProbesVarProbeReason:   uint32(argument(probe.Reason, false)),
 	})
 }
 

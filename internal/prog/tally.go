@@ -133,15 +133,3 @@ func dropTally(program *ebpf.ProgramSpec, p *plan.Plan) error {
 	}
 	return drop(program, names...)
 }
-
-// locationAndReason returns the arguments of the probe with who frees the skb and why.
-func locationAndReason(p *plan.Plan) (location, reason uint32) {
-	location, reason = noArgument, noArgument
-	if p.Tally != nil {
-		location = 1
-		if p.Tally.Reasons {
-			reason = 2
-		}
-	}
-	return location, reason
-}

@@ -192,16 +192,30 @@ type Shown struct {
 	// [return 0], or [no return] if the return has not been seen, see
 	// [Returns]. Nil if no probe is traced on return.
 	Value func(probe int, value uint64) string
+	// Extra tells by probe whether it passes an extra argument on; nil if all do.
+	Extra []bool
+	// MatchesAll: there is no expression that a packet could be shown for.
+	MatchesAll bool
 	// Provenance puts behind the first line of each packet where its headers
 	// come from: [event.Provenance.String].
 	Provenance bool
+	// Drops puts behind the first line of each packet that is dropped the reason and
+	// the place, as far as they are known.
+	Drops bool
+	// Kernel names addresses and reasons; nil if nobody does.
+	Kernel Names
+	// Stack puts the kernel stack under the text of each packet, in the colour of
+	// StackColor, one of [Colors] or "".
+	Stack      bool
+	StackColor string
 }
 
 // margin writes what stands before and behind the text of a packet. One
 // goroutine uses it.
 type margin struct {
 	Shown
-	widths []int // by position in Fields
+	widths  []int  // by position in Fields
+	packets uint64 // whose stack was written
 }
 
 func newMargin(s Shown) *margin {
@@ -218,7 +232,9 @@ func newMargin(s Shown) *margin {
 }
 
 // empty tells whether there is never anything to write.
-func (m *margin) empty() bool { return len(m.Fields) == 0 && m.Value == nil && !m.Provenance }
+func (m *margin) empty() bool {
+	return len(m.Fields) == 0 && m.Value == nil && !m.Provenance && !m.Drops && !m.Stack
+}
 
 // appendPrefix appends what stands before each line of the packet of r.
 func (m *margin) appendPrefix(b []byte, r *event.Record) []byte {
@@ -249,6 +265,20 @@ func (m *margin) appendPrefix(b []byte, r *event.Record) []byte {
 func (m *margin) appendSuffix(b []byte, r *event.Record) []byte {
 	if m.Provenance {
 		b = append(b, note(r)...)
+	}
+	if d := r.Details; m.Drops && d != nil && (d.Reason != 0 || d.Location != 0) {
+		b = append(b, " ["...)
+		if d.Reason != 0 {
+			b = append(b, "reason "...)
+			b = appendReasonName(b, m.Kernel, d.Reason)
+		}
+		if d.Location != 0 {
+			if d.Reason != 0 {
+				b = append(b, ' ')
+			}
+			b = appendLocation(append(b, "at "...), m.Kernel, d.Location)
+		}
+		b = append(b, ']')
 	}
 	if m.Value != nil && r.Details != nil {
 		switch r.Details.Moment {
@@ -335,6 +365,9 @@ func (m *margin) appendField(b []byte, f Field, r *event.Record) []byte {
 	case FieldSock:
 		return appendAddress(b, d.Sock)
 	case FieldWhy:
+		if m.MatchesAll && d.Why == event.ByFilter {
+			break
+		}
 		b = append(b, d.Why.String()...)
 		if d.Parent != 0 {
 			b = appendAddress(append(b, ' '), d.Parent)
@@ -357,7 +390,9 @@ func (m *margin) appendField(b []byte, f Field, r *event.Record) []byte {
 			}
 		}
 	case FieldExtra:
-		return appendHexShort(b, d.Extra)
+		if m.Extra == nil || r.Probe >= 0 && r.Probe < len(m.Extra) && m.Extra[r.Probe] {
+			return appendHexShort(b, d.Extra)
+		}
 	}
 	return append(b, '-')
 }

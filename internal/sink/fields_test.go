@@ -189,6 +189,25 @@ func TestFieldValues(t *testing.T) {
 	}
 }
 
+// TestFieldsNotAskedFor: there is no extra argument unless a probe passes one on,
+// and no filter to be shown for unless there is an expression.
+func TestFieldsNotAskedFor(t *testing.T) {
+	m := newMargin(Shown{Extra: []bool{false, true}, MatchesAll: true})
+	r := &event.Record{Details: new(event.Details)}
+	for probe, want := range []string{"-", "0x0", "-"} {
+		r.Probe = probe
+		if got := string(m.appendField(nil, FieldExtra, r)); got != want {
+			t.Errorf("extra of probe %d: %q, want %q", probe, got, want)
+		}
+	}
+	for why, want := range map[event.Why]string{event.ByFilter: "-", event.SameSkb: event.SameSkb.String()} {
+		r.Details.Why = why
+		if got := string(m.appendField(nil, FieldWhy, r)); got != want {
+			t.Errorf("why: %q, want %q", got, want)
+		}
+	}
+}
+
 // TestFieldWidths: columns begin where they did, until one grows, and stay
 // there.
 func TestFieldWidths(t *testing.T) {
