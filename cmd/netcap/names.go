@@ -22,14 +22,14 @@ func (n names) own(address uint64) bool {
 	return ok && kernel.Own(name, module)
 }
 
-// loadNames says so if stacks are going to be numbers.
+// loadNames says so if functions are going to be numbers.
 func (o *skbOptions) loadNames(io stdio) {
 	err := o.names.kernel.Load()
 	switch {
 	case errors.Is(err, kernel.ErrHiddenAddresses):
-		o.tell(io, "notice: stacks are shown as addresses, as the kernel hides those of its functions; see them with: sysctl kernel.kptr_restrict=1")
+		o.tell(io, "notice: functions are shown as addresses, as the kernel hides where they are; see their names with: sysctl kernel.kptr_restrict=1")
 	case err != nil:
-		o.tell(io, "notice: stacks are shown as addresses, as the kernel's functions cannot be read: %v", err)
+		o.tell(io, "notice: functions are shown as addresses, as their names cannot be read: %v", err)
 	}
 }
 

@@ -49,6 +49,9 @@ type outputOptions struct {
 	minFree        sizeFlag
 
 	destinations []destination // of all these
+
+	// names are those of this kernel, once the plan is made.
+	names names
 }
 
 // destination is one place where packets go.
@@ -86,7 +89,7 @@ func (f *outputsFlag) Set(s string) error {
 		kind, path, named := strings.Cut(item, ":")
 		switch {
 		case !slices.Contains(outputKinds(), kind):
-			return fmt.Errorf("packets are shown by %s or as %s, or written as %s", kindTcpdump, kindText, strings.Join(outputKinds()[2:], ", "))
+			return fmt.Errorf("it is a list of %s, each with :FILE behind it if wanted", strings.Join(outputKinds(), ", "))
 		case named && path == "":
 			return fmt.Errorf("the name of the file of %s is empty", kind)
 		case !named:
@@ -107,7 +110,7 @@ func (o *outputOptions) addFileFlags(f *pflag.FlagSet) {
 	f.VarP(&o.rotateSize, "rotate-size", "C", "begin another file after `SIZE`, as in 100M; without a unit millions of bytes")
 	f.Var(&o.rotateTime, "rotate-time", "begin another file after `TIME`, as in 1h")
 	f.IntVarP(&o.rotateCount, "rotate-count", "W", 0, "keep only the last `N` files")
-	f.StringVar(&o.rotateCompress, "rotate-compress", "", "compress files that are complete, by `gzip|zstd`")
+	f.StringVar(&o.rotateCompress, "rotate-compress", "", "compress files that are complete, by `KIND`: gzip or zstd")
 	f.Var(&o.minFree, "min-free", "end when less than `SIZE` is free on the disk of a file")
 }
 
@@ -198,7 +201,7 @@ func (o *skbOptions) completeOutputs(f *pflag.FlagSet) error {
 		return err
 	}
 	if o.fields == nil && (o.shows(kindPcapng) || o.shows(kindJSON)) {
-		o.request.Details, o.request.Context = true, true
+		o.request.Details, o.request.ContextIfKnown = true, true
 	}
 	return nil
 }

@@ -57,8 +57,6 @@ type skbOptions struct {
 	quiet     bool
 	verbose   bool
 
-	names names // of this kernel, once the plan is made
-
 	// collect makes another sink than the command line says, nil for none.
 	collect func(*plan.Plan) output
 }
@@ -355,7 +353,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err := out.Open(); err != nil {
 		return err
 	}
-	if o.stack {
+	if o.stack || slices.ContainsFunc(p.Probes, func(probe plan.Probe) bool { return probe.Location >= 0 }) {
 		// While packets come in: the programs that are loaded now have names too.
 		go o.loadNames(io)
 	}

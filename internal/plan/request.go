@@ -34,6 +34,9 @@ type Request struct {
 	Backend string
 	// Context asks for what the CPU was doing: running the task, or an interrupt.
 	Context bool
+	// ContextIfKnown asks for the same, and takes it for no notice if that cannot be
+	// found out.
+	ContextIfKnown bool
 	// Owners asks for the process that a packet's socket is of.
 	Owners bool
 	// Tally asks for packets to be counted in the kernel by what they have in common,

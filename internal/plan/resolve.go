@@ -114,9 +114,9 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 			return nil, err
 		}
 	}
-	if req.Context {
+	if req.Context || req.ContextIfKnown {
 		count, offsets, err := sys.PreemptCount()
-		if err != nil {
+		if err != nil && req.Context {
 			p.notice("whether a task or an interrupt is running is not known: %v", err)
 		}
 		p.PreemptCount = PreemptCount{count, offsets}

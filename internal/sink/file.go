@@ -96,7 +96,7 @@ func newFile(to Target, f format) (*File, error) {
 	if to.Path == "-" {
 		p.name = "standard output"
 		if f.binary() && isTerminal(to.Stdout) {
-			return nil, terminalError("-")
+			return nil, terminalError(to.Option, "-")
 		}
 	}
 	return p, nil
@@ -113,7 +113,7 @@ func (p *File) Open() error {
 		if err := p.checkFree(filepath.Dir(p.target.Path)); err != nil {
 			return err
 		}
-		p.file, err = openPath(p.target.Path, p.format.binary())
+		p.file, err = openPath(p.target.Option, p.target.Path, p.format.binary())
 	}
 	if err != nil {
 		p.file = nil

@@ -148,7 +148,7 @@ func (f *jsonFormat) appendPlace(b []byte, address uint64) []byte {
 // nobody knows is null.
 func (f *jsonFormat) appendField(b []byte, field Field, r *event.Record) []byte {
 	switch field {
-	case FieldTime, FieldMono, FieldProbe, FieldCPU, FieldSkb, FieldLen, FieldCaplen:
+	case FieldTime, FieldMono, FieldProbe, FieldCPU, FieldSkb, FieldLen, FieldCaplen, FieldReason, FieldLocation:
 		return b
 	}
 	key := field.String()

@@ -127,7 +127,7 @@ func quoteShell(s string) string {
 
 // openPath creates or truncates the file at path for its owner only. What is
 // binary must not go to a terminal.
-func openPath(path string, binary bool) (*os.File, error) {
+func openPath(option, path string, binary bool) (*os.File, error) {
 	flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC | unix.O_NOCTTY
 	if st, err := os.Stat(path); err == nil && st.Mode()&fs.ModeNamedPipe != 0 {
 		// Without this, open waits for a reader, for ever if none comes.
@@ -146,14 +146,14 @@ func openPath(path string, binary bool) (*os.File, error) {
 	}
 	if binary && isTerminal(f) {
 		f.Close()
-		return nil, terminalError(path)
+		return nil, terminalError(option, path)
 	}
 	return f, nil
 }
 
-func terminalError(name string) error {
+func terminalError(option, name string) error {
 	return &Error{
-		text: writeFile + " " + name + ": packets are binary, and this is a terminal",
+		text: option + " " + name + ": packets are binary, and this is a terminal",
 		hint: "name a file, or pipe to a reader: netcap ... -w - | tcpdump -r -",
 	}
 }
@@ -169,4 +169,4 @@ func note(r *event.Record) string {
 }
 
 // CreateText creates or empties the file at path, for text.
-func CreateText(path string) (*os.File, error) { return openPath(path, false) }
+func CreateText(path string) (*os.File, error) { return openPath("--output", path, false) }

@@ -92,6 +92,10 @@ func writeAll(tb testing.TB, s Sink, records []*event.Record) {
 			tb.Fatal(err)
 		}
 		clear(scratch.Data)
+		clear(scratch.Stack)
+		if scratch.Details != nil {
+			*scratch.Details = event.Details{}
+		}
 		*scratch = event.Record{Data: scratch.Data}
 	}
 }

@@ -388,3 +388,30 @@ func BenchmarkPcapng(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+// What is known of the last packets is kept with them.
+func TestPcapngRotate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.pcapng")
+	p, err := NewPcapng(Target{Path: path}, ngOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewRotate(p, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Open(); err != nil {
+		t.Fatal(err)
+	}
+	other := dropped(t)
+	other.Details.PID, other.Stack = 1, other.Stack[1:2]
+	writeAll(t, s, []*event.Record{record(udpFrame(t, "")), dropped(t), other})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := commentsOf(t, path)
+	if len(got) != 4 || !strings.Contains(got[0], "task curl:77(softirq)") || strings.Count(got[1], "\n") != 3 ||
+		!strings.Contains(got[2], "task curl:1(softirq)") || got[3] != "stack:\nipt_do_table+0x10 [ip_tables]" {
+		t.Errorf("comments %q", got)
+	}
+}

@@ -17,7 +17,7 @@ func newRemarks(shown Shown, names Names) *remarks {
 
 // inBlock tells whether a packet block says f already.
 func inBlock(f Field) bool {
-	return f == FieldTime || f == FieldProbe || f == FieldLen || f == FieldCaplen || f == FieldValue
+	return f == FieldTime || f == FieldProbe || f == FieldLen || f == FieldCaplen || f == FieldValue || f == FieldReason || f == FieldLocation
 }
 
 // appendRemark appends one line: the moment, the reason of a drop and where it was,
