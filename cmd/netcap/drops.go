@@ -155,8 +155,11 @@ func (o *dropsOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	defer func() { err = errors.Join(err, open.Close()) }()
 	w.session, w.begin = open, time.Now()
-	if s.verbose && len(open.Unheard) > 0 {
-		s.tell(io, "not listened to, as they are not there: %s", strings.Join(slices.Compact(open.Unheard), ", "))
+	switch n := len(open.Unheard); {
+	case n > 0 && n == len(p.Tally.Listeners):
+		s.tell(io, "notice: rules of netfilter, receiving sockets and answers are not known, as no function can be probed here; see \"netcap doctor\"")
+	case n > 0 && s.verbose:
+		s.tell(io, "not listened to: %s", strings.Join(slices.Compact(open.Unheard), ", "))
 	}
 	if err := s.ready(io, p); err != nil {
 		return err

@@ -6,9 +6,10 @@ import (
 )
 
 // What drops mean. The file explains itself.
-//
-//go:embed advice.txt
-var adviceText string
+var (
+	//go:embed advice.txt
+	adviceText string
+)
 
 // Advice is what a drop usually means and what to look at next.
 type Advice struct {

@@ -20,9 +20,9 @@ import (
 // dropped is a row of netcap drops --json.
 type dropped struct {
 	Type, Reason, Function, Traffic, Device, Means, Next, Answer, Source, Name, Of string
-	Packets, By                                                                  uint64
-	Drop                                                                         bool
-	Netfilter                                                                    struct {
+	Packets, By                                                                    uint64
+	Drop                                                                           bool
+	Netfilter                                                                      struct {
 		By, Family, Hook, Table, Chain, Rule, Text string
 		Handle                                     uint64
 	}

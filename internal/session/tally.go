@@ -3,7 +3,6 @@ package session
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -57,11 +56,7 @@ func (s *Session) attachListeners() {
 		}
 		l, err := attach(made.Listener.Symbol, s.collection.Programs[made.Name], nil)
 		if err != nil {
-			text := made.Listener.Symbol
-			if !errors.Is(err, os.ErrNotExist) {
-				text += ": " + err.Error()
-			}
-			s.Unheard = append(s.Unheard, text)
+			s.Unheard = append(s.Unheard, made.Listener.Symbol)
 			continue
 		}
 		s.listeners = append(s.listeners, l)
