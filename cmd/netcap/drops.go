@@ -280,6 +280,11 @@ func (w *dropsRun) watch(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	if !w.asJSON {
+		if s := newScreen(w.io.out); s != nil {
+			return w.watchScreen(ctx, s)
+		}
+	}
 	ticker := time.NewTicker(time.Duration(w.interval))
 	defer ticker.Stop()
 	for {
@@ -300,6 +305,89 @@ func (w *dropsRun) watch(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// watchScreen keeps the table in place on a terminal.
+func (w *dropsRun) watchScreen(ctx context.Context, s *screen) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.listen(ctx)
+	if err := s.begin(); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(time.Duration(w.interval))
+	defer ticker.Stop()
+	var marked *drops.Row
+	told := false // how the packets of the marked row are shown
+	for {
+		v := w.view()
+		v.Selected = -1
+		v.Width, v.Height = s.size()
+		v.Height -= 3
+		rows, _, _ := w.table.Shown(v)
+		if marked != nil {
+			v.Selected = slices.Index(rows, marked)
+		}
+		foot := "q quits; up and down mark a row"
+		if v.Selected >= 0 {
+			foot = "q quits; enter says how to see the packets and stacks of the row"
+			if told {
+				foot = w.commandFor(marked)
+			}
+		}
+		err := errors.Join(s.home(), w.table.Print(s.out, time.Now(), v))
+		if err == nil {
+			_, err = fmt.Fprintf(s.out, "\x1b[K\r\n%s", foot)
+		}
+		if err := errors.Join(err, s.erase()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return s.begin()
+		case <-ticker.C:
+			if err := w.update(); err != nil {
+				return err
+			}
+		case k := <-s.keys:
+			switch k {
+			case keyQuit:
+				return s.begin()
+			case keyUp:
+				told = false
+				if v.Selected > 0 {
+					marked = rows[v.Selected-1]
+				}
+			case keyDown:
+				told = false
+				if v.Selected+1 < len(rows) {
+					marked = rows[v.Selected+1]
+				}
+			case keyEnter:
+				told = true
+			}
+		}
+	}
+}
+
+// commandFor is the command that shows the packets of a row, and others that are like them,
+// with their stacks.
+func (w *dropsRun) commandFor(row *drops.Row) string {
+	words := []string{"netcap", "skb", "-f", plan.DropTracepoint, "-S", "-o", "time,reason,location"}
+	expression := row.Expression()
+	if given := w.skb.request.Expression; given != "" && expression != "" {
+		expression = "(" + given + ") and " + expression
+	} else if given != "" {
+		expression = given
+	}
+	if expression != "" {
+		words = append(words, "-e", "'"+strings.ReplaceAll(expression, "'", `'\''`)+"'")
+	}
+	if row.Key.Netns != 0 {
+		words = append(words, "--netns", fmt.Sprintf("inode:%d", row.Key.Netns))
+	}
+	return strings.Join(words, " ")
 }
 
 // finish prints the last table, and what it means.

@@ -18,7 +18,7 @@ const (
 	// maxNamespaces is how many are asked for their counters.
 	maxNamespaces = 64
 	// nftLimit is how long nft may take.
-	nftLimit = 2 * time.Second
+	nftLimit = 10 * time.Second
 )
 
 // namespaces knows network namespaces by name, path and inode number.

@@ -155,3 +155,17 @@ func builtin(n uint8) string {
 	}
 	return fmt.Sprintf("of hook %d", n)
 }
+
+// Expression is one of pcap-filter(7) that the packets of a row match, "" for none.
+func (r *Row) Expression() string {
+	ip := map[uint16]string{0x0800: "ip", 0x86dd: "ip6"}[r.Key.Type]
+	switch {
+	case r.Key.Type == 0x0806:
+		return "arp"
+	case ip == "":
+		return ""
+	case r.Key.Port != 0 && (r.Key.Protocol == 6 || r.Key.Protocol == 17 || r.Key.Protocol == 132):
+		return fmt.Sprintf("%s and %s dst port %d", ip, protocol(r.Key.Protocol), r.Key.Port)
+	}
+	return fmt.Sprintf("%s proto %d", ip, r.Key.Protocol)
+}

@@ -189,7 +189,7 @@ func TestDrops(t *testing.T) {
 		case "row":
 			rows = append(rows, r)
 			total += r.Packets
-			if strings.Contains(r.Function, "udp") && strings.HasSuffix(r.Device, "eth0") && (r.Traffic == "udp/9010" || r.Traffic == "udp/9100") {
+			if strings.Contains(r.Function, "udp") && strings.HasSuffix(r.Device, "eth0") && (r.Traffic == "udp/9010" || r.Traffic == "udp/9100" || r.Traffic == "udp/9005") {
 				unheard += r.Packets
 			}
 		case "counter":
