@@ -327,7 +327,12 @@ int netcap_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
-	return capture(ctx, &target);
+	if (tally)
+		target.location = caller_of(ctx, target.location);
+	capture(ctx, &target);
+	if (tally)
+		forget_decision(target.skb);
+	return 0;
 }
 
 SEC("tp_btf")
@@ -410,6 +415,13 @@ SEC("kretprobe")
 int netcap_note_verdict(struct pt_regs *ctx)
 {
 	return note_verdict(returned_by(ctx));
+}
+
+SEC("kprobe")
+int netcap_note_answer(struct pt_regs *ctx)
+{
+	return note_answer(register_of(ctx, probe_arg), probe_value, (__u64)register_of(ctx, 1),
+			   (__u64)register_of(ctx, 2));
 }
 
 SEC("kprobe")

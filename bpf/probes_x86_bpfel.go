@@ -145,9 +145,10 @@ type ProbesTallyRow struct {
 	State        uint8
 	Family       uint8
 	Receiver     uint8
-	Unused       uint8
+	Answer       uint8
 	SockProtocol uint16
-	Unused2      uint16
+	AnswerType   uint8
+	AnswerCode   uint8
 	Qdisc        [16]int8
 	Packet       [128]uint8
 	Ended        uint64
@@ -194,6 +195,7 @@ const (
 	ProbesProgNetcapLearnClosed       = "netcap_learn_closed"
 	ProbesProgNetcapLearnConnection   = "netcap_learn_connection"
 	ProbesProgNetcapLearnSocket       = "netcap_learn_socket"
+	ProbesProgNetcapNoteAnswer        = "netcap_note_answer"
 	ProbesProgNetcapNoteChain         = "netcap_note_chain"
 	ProbesProgNetcapNoteImmediate     = "netcap_note_immediate"
 	ProbesProgNetcapNoteLookup        = "netcap_note_lookup"
@@ -210,6 +212,7 @@ const (
 	ProbesVarDropNoDevice             = "drop_no_device"
 	ProbesVarFilterReadsAddresses     = "filter_reads_addresses"
 	ProbesVarFollow                   = "follow"
+	ProbesVarFreers                   = "freers"
 	ProbesVarHeaderBytes              = "header_bytes"
 	ProbesVarInnerMode                = "inner_mode"
 	ProbesVarNameAccepts              = "name_accepts"
@@ -325,6 +328,7 @@ type ProbesProgramSpecs struct {
 	NetcapLearnClosed       *ebpf.ProgramSpec `ebpf:"netcap_learn_closed"`
 	NetcapLearnConnection   *ebpf.ProgramSpec `ebpf:"netcap_learn_connection"`
 	NetcapLearnSocket       *ebpf.ProgramSpec `ebpf:"netcap_learn_socket"`
+	NetcapNoteAnswer        *ebpf.ProgramSpec `ebpf:"netcap_note_answer"`
 	NetcapNoteChain         *ebpf.ProgramSpec `ebpf:"netcap_note_chain"`
 	NetcapNoteImmediate     *ebpf.ProgramSpec `ebpf:"netcap_note_immediate"`
 	NetcapNoteLookup        *ebpf.ProgramSpec `ebpf:"netcap_note_lookup"`
@@ -365,6 +369,7 @@ type ProbesVariableSpecs struct {
 	DropNoDevice         *ebpf.VariableSpec `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
 	Follow               *ebpf.VariableSpec `ebpf:"follow"`
+	Freers               *ebpf.VariableSpec `ebpf:"freers"`
 	HeaderBytes          *ebpf.VariableSpec `ebpf:"header_bytes"`
 	InnerMode            *ebpf.VariableSpec `ebpf:"inner_mode"`
 	NameAccepts          *ebpf.VariableSpec `ebpf:"name_accepts"`
@@ -473,6 +478,7 @@ type ProbesVariables struct {
 	DropNoDevice         *ebpf.Variable `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
 	Follow               *ebpf.Variable `ebpf:"follow"`
+	Freers               *ebpf.Variable `ebpf:"freers"`
 	HeaderBytes          *ebpf.Variable `ebpf:"header_bytes"`
 	InnerMode            *ebpf.Variable `ebpf:"inner_mode"`
 	NameAccepts          *ebpf.Variable `ebpf:"name_accepts"`
@@ -550,6 +556,7 @@ type ProbesPrograms struct {
 	NetcapLearnClosed       *ebpf.Program `ebpf:"netcap_learn_closed"`
 	NetcapLearnConnection   *ebpf.Program `ebpf:"netcap_learn_connection"`
 	NetcapLearnSocket       *ebpf.Program `ebpf:"netcap_learn_socket"`
+	NetcapNoteAnswer        *ebpf.Program `ebpf:"netcap_note_answer"`
 	NetcapNoteChain         *ebpf.Program `ebpf:"netcap_note_chain"`
 	NetcapNoteImmediate     *ebpf.Program `ebpf:"netcap_note_immediate"`
 	NetcapNoteLookup        *ebpf.Program `ebpf:"netcap_note_lookup"`
@@ -590,6 +597,7 @@ func (p *ProbesPrograms) Close() error {
 		p.NetcapLearnClosed,
 		p.NetcapLearnConnection,
 		p.NetcapLearnSocket,
+		p.NetcapNoteAnswer,
 		p.NetcapNoteChain,
 		p.NetcapNoteImmediate,
 		p.NetcapNoteLookup,

@@ -12,21 +12,38 @@
  * nothing is told of the packet, which is better than something wrong.
  */
 #define JUMPS_MAX 4
+#define FRAMES_MAX 12
 
-struct note {
-	__u64 skb;	 /* that netfilter decides on */
-	__u64 chain;	 /* base chain of nftables, table of iptables */
+/* What netfilter decides on one packet. To reject a packet it sends another, on which it
+ * decides before it is done with the first.
+ */
+#define DECISIONS 4
+
+struct decision {
+	__u64 skb;
+	__u64 chain;	  /* base chain of nftables, table of iptables */
 	__u64 expression; /* the last one that had a say */
-	__u64 target;	 /* the last target of iptables */
+	__u64 target;	  /* the last target of iptables */
 	__u64 jumped[JUMPS_MAX]; /* chains that were gone to */
 	__u32 jumps;
-	__u32 verdict;	 /* all ones until it is there */
-	__u8 kind;	 /* enum cause_kind, what the expression is */
+	__u32 verdict;	  /* all ones until it is there */
+	__u8 kind;	  /* enum cause_kind, what the expression is */
 	__u8 hook;
 	__u8 hook_family;
 	__u8 unused[5];
+};
+
+struct note {
+	struct decision decisions[DECISIONS];
+	__u64 turn;	 /* how many there have been */
 	__u64 received;	 /* an skb, */
 	__u64 sk;	 /* and the socket that it came to */
+	__u64 answered;	 /* an skb, and what its sender is told */
+	__u32 answer;	 /* protocol */
+	__u8 answer_type;
+	__u8 answer_code;
+	__u8 unused[2];
+	__u64 frames[FRAMES_MAX]; /* room to look at who calls whom */
 };
 
 /* one for each CPU */
@@ -55,31 +72,56 @@ static __always_inline struct note *note_here(void)
  * then its data (struct nft_expr), a verdict with its code and then the chain
  * (struct nft_verdict).
  */
-static __always_inline struct note *note_of_packet(const void *pkt)
+static __always_inline struct decision *decision_on(__u64 skb)
 {
 	struct note *note = note_here();
+
+	if (!note || !skb)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < DECISIONS; i++) {
+		if (note->decisions[i].skb == skb)
+			return &note->decisions[i];
+	}
+	return 0;
+}
+
+static __always_inline struct decision *decision_of_packet(const void *pkt)
+{
 	__u64 skb = 0;
 
 	bpf_probe_read_kernel(&skb, sizeof(skb), pkt);
-	return note && skb && note->skb == skb ? note : 0;
+	return decision_on(skb);
+}
+
+static __always_inline struct decision *decide(__u64 skb, __u64 chain, __u8 kind)
+{
+	struct decision *before = decision_on(skb);
+	struct note *note = note_here();
+	struct decision *d;
+
+	if (before)
+		before->skb = 0;
+	if (!note)
+		return 0;
+	d = &note->decisions[note->turn++ & (DECISIONS - 1)];
+	d->skb = skb;
+	d->chain = chain;
+	d->expression = 0;
+	d->target = 0;
+	d->jumps = 0;
+	d->verdict = NO_VERDICT;
+	d->kind = kind;
+	return d;
 }
 
 /* unsigned int nft_do_chain(struct nft_pktinfo *pkt, void *priv) */
 static __always_inline int note_chain(const void *pkt, const void *chain)
 {
-	struct note *note = note_here();
 	__u64 skb = 0;
 
-	if (!note)
-		return 0;
 	bpf_probe_read_kernel(&skb, sizeof(skb), pkt);
-	note->skb = skb;
-	note->chain = (__u64)chain;
-	note->expression = 0;
-	note->target = 0;
-	note->jumps = 0;
-	note->verdict = NO_VERDICT;
-	note->kind = CAUSE_NFT_CHAIN;
+	decide(skb, (__u64)chain, CAUSE_NFT_CHAIN);
 	return 0;
 }
 
@@ -89,27 +131,31 @@ static __always_inline int note_chain(const void *pkt, const void *chain)
  */
 static __always_inline int note_table(const void *skb, const struct nf_hook_state *state, const void *table)
 {
-	struct note *note = note_here();
+	struct decision *d = decide((__u64)skb, (__u64)table, CAUSE_IPTABLES);
 
-	if (!note)
-		return 0;
-	note->skb = (__u64)skb;
-	note->chain = (__u64)table;
-	note->target = 0;
-	note->verdict = NO_VERDICT;
-	note->kind = CAUSE_IPTABLES;
-	read_member(&note->hook, state, hook);
-	read_member(&note->hook_family, state, pf);
+	if (d) {
+		read_member(&d->hook, state, hook);
+		read_member(&d->hook_family, state, pf);
+	}
 	return 0;
 }
 
-/* Either has returned. */
+/* Either has returned: the last one that was called and has not yet. */
 static __always_inline int note_verdict(__u64 value)
 {
 	struct note *note = note_here();
 
-	if (note)
-		note->verdict = value & 0xff; /* NF_VERDICT_MASK */
+	if (!note)
+		return 0;
+#pragma unroll
+	for (int i = 1; i <= DECISIONS; i++) {
+		struct decision *d = &note->decisions[(note->turn - i) & (DECISIONS - 1)];
+
+		if (d->verdict == NO_VERDICT) {
+			d->verdict = value & 0xff; /* NF_VERDICT_MASK */
+			return 0;
+		}
+	}
 	return 0;
 }
 
@@ -125,20 +171,20 @@ static __always_inline int note_immediate(const void *expression, const void *pk
 		__u64 chain;
 		__u8 to;
 	} immediate;
-	struct note *note;
+	struct decision *d;
 
 	if (bpf_probe_read_kernel(&immediate, 25, expression) || immediate.to != NFT_REG_VERDICT)
 		return 0;
-	note = note_of_packet(pkt);
-	if (!note)
+	d = decision_of_packet(pkt);
+	if (!d)
 		return 0;
 	if (immediate.code == NFT_JUMP || immediate.code == NFT_GOTO) {
-		if (note->jumps < JUMPS_MAX)
-			note->jumped[note->jumps & (JUMPS_MAX - 1)] = immediate.chain;
-		note->jumps++;
-	} else {
-		note->expression = (__u64)expression;
-		note->kind = CAUSE_NFT_RULE;
+		if (d->jumps < JUMPS_MAX)
+			d->jumped[d->jumps & (JUMPS_MAX - 1)] = immediate.chain;
+		d->jumps++;
+	} else if (immediate.code == NF_DROP) {
+		d->expression = (__u64)expression;
+		d->kind = CAUSE_NFT_RULE;
 	}
 	return 0;
 }
@@ -146,11 +192,11 @@ static __always_inline int note_immediate(const void *expression, const void *pk
 /* An expression that drops whatever it looks at: reject. */
 static __always_inline int note_rejection(const void *expression, const void *pkt)
 {
-	struct note *note = note_of_packet(pkt);
+	struct decision *d = decision_of_packet(pkt);
 
-	if (note) {
-		note->expression = (__u64)expression;
-		note->kind = CAUSE_NFT_RULE;
+	if (d) {
+		d->expression = (__u64)expression;
+		d->kind = CAUSE_NFT_RULE;
 	}
 	return 0;
 }
@@ -163,17 +209,17 @@ static __always_inline int note_rejection(const void *expression, const void *pk
 
 static __always_inline int note_lookup(const void *expression, const void *pkt)
 {
-	struct note *note = note_of_packet(pkt);
+	struct decision *d = decision_of_packet(pkt);
 	__u32 type = 0;
 	__u64 set = 0;
 
-	if (!note || !netfilter.set_type)
+	if (!d || !netfilter.set_type)
 		return 0;
 	bpf_probe_read_kernel(&set, sizeof(set), expression + 8);
 	bpf_probe_read_kernel(&type, sizeof(type), (const void *)(set + netfilter.set_type));
 	if (type == NFT_DATA_VERDICT) {
-		note->expression = (__u64)expression;
-		note->kind = CAUSE_NFT_MAP;
+		d->expression = (__u64)expression;
+		d->kind = CAUSE_NFT_MAP;
 	}
 	return 0;
 }
@@ -181,21 +227,21 @@ static __always_inline int note_lookup(const void *expression, const void *pkt)
 /* void nft_target_eval_xt(...): a target of iptables. Most decide nothing; */
 static __always_inline int note_target(const void *expression, const void *pkt)
 {
-	struct note *note = note_of_packet(pkt);
+	struct decision *d = decision_of_packet(pkt);
 
-	if (note)
-		note->target = (__u64)expression;
+	if (d)
+		d->target = (__u64)expression;
 	return 0;
 }
 
 /* unsigned int reject_tg(struct sk_buff *skb, ...) does. */
 static __always_inline int note_rejected(const void *skb)
 {
-	struct note *note = note_here();
+	struct decision *d = decision_on((__u64)skb);
 
-	if (note && note->skb == (__u64)skb && note->target) {
-		note->expression = note->target;
-		note->kind = CAUSE_NFT_RULE;
+	if (d && d->target) {
+		d->expression = d->target;
+		d->kind = CAUSE_NFT_RULE;
 	}
 	return 0;
 }
@@ -208,6 +254,20 @@ static __always_inline int note_receiver(const void *sk, const void *skb)
 	if (note) {
 		note->received = (__u64)skb;
 		note->sk = (__u64)sk;
+	}
+	return 0;
+}
+
+/* The sender of the packet is told that it is dropped. */
+static __always_inline int note_answer(const void *skb, __u32 protocol, __u64 type, __u64 code)
+{
+	struct note *note = note_here();
+
+	if (note) {
+		note->answered = (__u64)skb;
+		note->answer = protocol;
+		note->answer_type = type;
+		note->answer_code = code;
 	}
 	return 0;
 }
@@ -265,21 +325,24 @@ static __always_inline __u64 rule_in_list(__u64 list, __u64 expression)
 GLOBAL int netcap_rule_of(__u32 place, __u32 which)
 {
 	struct slot *slot = slot_at(place);
-	struct note *note = note_here();
+	struct decision *d;
 	__u64 chain, rules = 0, handle = 0;
 
-	if (!tally || !slot || !note)
+	if (!tally || !slot)
 		return 0;
-	chain = which ? note->jumped[(which - 1) & (JUMPS_MAX - 1)] : note->chain;
+	d = decision_on(slot->hit.shown);
+	if (!d)
+		return 0;
+	chain = which ? d->jumped[(which - 1) & (JUMPS_MAX - 1)] : d->chain;
 	for (__u32 generation = 0; generation < 2 && !handle; generation++) {
 		bpf_probe_read_kernel(&rules, sizeof(rules),
 				      (const void *)(chain + netfilter.chain_rules + generation * 8));
 		if (!is_kernel_address((const void *)rules))
 			continue;
 		if (netfilter.blobs)
-			handle = rule_in_blob(rules, note->expression);
+			handle = rule_in_blob(rules, d->expression);
 		else
-			handle = rule_in_list(rules, note->expression);
+			handle = rule_in_list(rules, d->expression);
 	}
 	if (!handle)
 		return 0;
@@ -297,66 +360,73 @@ static __always_inline void read_name(char *to, __u64 at)
 }
 
 /* What netfilter has dropped the packet of a slot by, if it was netfilter. */
-static __always_inline const struct note *netfilter_note(const struct slot *slot)
+static __always_inline const struct decision *decision_of(const struct slot *slot)
 {
-	const struct note *note;
+	const struct decision *d;
 
 	if (!netfilter.nft && !netfilter.xt)
 		return 0;
-	note = note_here();
-	return note && note->skb == slot->hit.shown && note->verdict == NF_DROP ? note : 0;
+	if (slot->hit.reason != NO_REASON &&
+	    bpf_core_enum_value_exists(enum skb_drop_reason, SKB_DROP_REASON_NETFILTER_DROP) &&
+	    slot->hit.reason != bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NETFILTER_DROP))
+		return 0;
+	d = decision_on(slot->hit.shown);
+	if (!d)
+		return 0;
+	/* since v6.9 nftables frees the packet itself, before it returns */
+	return d->verdict == NF_DROP || d->verdict == NO_VERDICT ? d : 0;
 }
 
 /* A number that tells causes apart. */
 static __always_inline __u64 cause_of(const struct slot *slot)
 {
-	const struct note *note = netfilter_note(slot);
+	const struct decision *d = decision_of(slot);
 
-	if (!note)
+	if (!d)
 		return 0;
-	if (note->kind == CAUSE_IPTABLES)
-		return note->chain + note->hook;
-	return note->expression ? note->expression : note->chain;
+	if (d->kind == CAUSE_IPTABLES)
+		return d->chain + d->hook;
+	return d->expression ? d->expression : d->chain;
 }
 
 /* Puts the names of the cause into the row of a slot. */
 static __always_inline void name_cause(struct slot *slot)
 {
-	const struct note *note = netfilter_note(slot);
+	const struct decision *d = decision_of(slot);
 	struct cause *cause = &slot->row.cause;
 	__u64 chain, base, table = 0;
 	__u8 policy = 1;
 
-	if (!note)
+	if (!d)
 		return;
-	cause->kind = note->kind;
-	if (note->kind == CAUSE_IPTABLES) {
-		cause->hook = note->hook;
-		cause->hook_family = note->hook_family;
-		cause->family = note->hook_family;
+	cause->kind = d->kind;
+	if (d->kind == CAUSE_IPTABLES) {
+		cause->hook = d->hook;
+		cause->hook_family = d->hook_family;
+		cause->family = d->hook_family;
 		bpf_probe_read_kernel_str(cause->table, CAUSE_NAME,
-					  (const void *)(note->chain + netfilter.table_xt_name));
+					  (const void *)(d->chain + netfilter.table_xt_name));
 		return;
 	}
-	chain = note->chain;
+	chain = d->chain;
 	base = chain - netfilter.base_chain;
 	bpf_probe_read_kernel(&policy, 1, (const void *)(base + netfilter.base_policy));
 	bpf_probe_read_kernel(&cause->hook, 1, (const void *)(base + netfilter.base_hook));
 	bpf_probe_read_kernel(&cause->hook_family, 1, (const void *)(base + netfilter.base_family));
-	if (note->expression) {
+	if (d->expression) {
 		if (netcap_rule_of(slot->hit.slot, 0)) {
-		} else if (note->jumps > 0 && netcap_rule_of(slot->hit.slot, 1)) {
-			chain = note->jumped[0];
-		} else if (note->jumps > 1 && netcap_rule_of(slot->hit.slot, 2)) {
-			chain = note->jumped[1];
-		} else if (note->jumps > 2 && netcap_rule_of(slot->hit.slot, 3)) {
-			chain = note->jumped[2];
-		} else if (note->jumps > 3 && netcap_rule_of(slot->hit.slot, 4)) {
-			chain = note->jumped[3];
+		} else if (d->jumps > 0 && netcap_rule_of(slot->hit.slot, 1)) {
+			chain = d->jumped[0];
+		} else if (d->jumps > 1 && netcap_rule_of(slot->hit.slot, 2)) {
+			chain = d->jumped[1];
+		} else if (d->jumps > 2 && netcap_rule_of(slot->hit.slot, 3)) {
+			chain = d->jumped[2];
+		} else if (d->jumps > 3 && netcap_rule_of(slot->hit.slot, 4)) {
+			chain = d->jumped[3];
 		}
 		if (!cause->rule)
 			cause->kind = CAUSE_NFT_CHAIN;
-		else if (note->kind == CAUSE_NFT_MAP && policy != NF_DROP)
+		else if (d->kind == CAUSE_NFT_MAP && policy != NF_DROP)
 			cause->kind = CAUSE_NFT_RULE;
 	} else {
 		cause->kind = policy == NF_DROP ? CAUSE_NFT_POLICY : CAUSE_NFT_CHAIN;
@@ -368,6 +438,18 @@ static __always_inline void name_cause(struct slot *slot)
 	read_name(cause->table, table + netfilter.table_name);
 	bpf_probe_read_kernel(&cause->family, 1, (const void *)(table + netfilter.table_family));
 	cause->family &= 0x3f;
+}
+
+/* The skb is freed: its address may be that of another one next. */
+static __always_inline void forget_decision(const struct sk_buff *skb)
+{
+	struct decision *d = decision_on((__u64)skb);
+	struct note *note = note_here();
+
+	if (d)
+		d->skb = 0;
+	if (note && note->answered == (__u64)skb)
+		note->answered = 0;
 }
 
 #endif

@@ -200,9 +200,10 @@ struct tally_row {
 	__u8 state;	     /* of the socket: TCP_* */
 	__u8 family;
 	__u8 receiver;	     /* the socket is the one that the packet came to */
-	__u8 unused;
+	__u8 answer;	     /* protocol by which the kernel has answered: ICMP, ICMPv6, TCP */
 	__u16 sock_protocol;
-	__u16 unused2;
+	__u8 answer_type;    /* of ICMP; TCP answers with a reset */
+	__u8 answer_code;
 	char qdisc[16];	     /* its kind */
 	__u8 packet[TALLY_BYTES];
 	__u64 ended;

@@ -453,6 +453,11 @@ struct sock___cgroup {
 
 #pragma clang attribute pop
 
+/* include/net/dropreason-core.h, since v5.17; the numbers change */
+enum skb_drop_reason {
+	SKB_DROP_REASON_NETFILTER_DROP = 1,
+};
+
 #define CHECKSUM_PARTIAL 3 /* include/linux/skbuff.h */
 #define SKB_DST_NOREF 1UL
 

@@ -6,6 +6,38 @@
 #include "details.h"
 #include "tunnel.h"
 
+/* A function that is checked by itself: it has many ways through. */
+GLOBAL int netcap_is_freer(__u64 address)
+{
+#pragma unroll
+	for (int i = 0; i < FREERS_MAX; i++) {
+		if (address >= freers[i].start && address < freers[i].end)
+			return 1;
+	}
+	return 0;
+}
+
+/* Who has called those that free skbs for others. */
+static __always_inline __u64 caller_of(void *ctx, __u64 location)
+{
+	struct note *note;
+	bool found = false;
+	long size;
+
+	if (!netcap_is_freer(location))
+		return location;
+	note = note_here();
+	if (!note)
+		return location;
+	size = bpf_get_stack(ctx, note->frames, sizeof(note->frames), 0);
+	for (int i = 0; i < FRAMES_MAX && i * 8 < size; i++) {
+		found |= note->frames[i] == location;
+		if (found && !netcap_is_freer(note->frames[i]))
+			return note->frames[i];
+	}
+	return location;
+}
+
 /* Packets that are counted where they are dropped, by what they have in common,
  * and do not go to the ring buffer.
  */
@@ -105,6 +137,7 @@ static __always_inline void tally_sock(struct tally_row *row, const struct hit *
 static __always_inline void tally_last(struct slot *slot)
 {
 	const struct hit *hit = &slot->hit;
+	const struct note *note = note_here();
 	struct tally_row *row = &slot->row;
 	struct net_device *dev = 0;
 	struct where where;
@@ -115,6 +148,11 @@ static __always_inline void tally_last(struct slot *slot)
 	row->caplen = smaller(slot->walk.filled, TALLY_BYTES);
 	__builtin_memcpy(row->packet, slot->packet, TALLY_BYTES);
 	tally_sock(row, hit);
+	if (note && note->answered == hit->shown) {
+		row->answer = note->answer;
+		row->answer_type = note->answer_type;
+		row->answer_code = note->answer_code;
+	}
 	if (hit->skb && !read_member(&dev, hit->skb, dev) && is_device(dev, &where))
 		tally_qdisc(row, dev);
 }
@@ -152,6 +190,9 @@ static __always_inline void tally_replace(struct tally_row *row, const struct ta
 	row->state = by->state;
 	row->family = by->family;
 	row->receiver = by->receiver;
+	row->answer = by->answer;
+	row->answer_type = by->answer_type;
+	row->answer_code = by->answer_code;
 	row->sock_protocol = by->sock_protocol;
 	__builtin_memcpy(row->qdisc, by->qdisc, sizeof(row->qdisc));
 	__builtin_memcpy(row->packet, by->packet, TALLY_BYTES);

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -129,6 +132,14 @@ func (o *dropsOptions) run(ctx context.Context, io stdio) (err error) {
 		return err
 	}
 	bodies, err := s.assemble(ctx, p, io)
+	clock, clockErr := kernel.NewClock()
+	if clockErr != nil {
+		return clockErr
+	}
+	w := &dropsRun{dropsOptions: o, io: io, system: system, clock: clock, inNetns: p.Scope.InNetns, netns: newNamespaces(system)}
+	w.table = drops.New(newNames(system))
+	w.table.Netns, w.table.RuleText = w.netns.name, w.netns.rule
+	w.before = w.counters() // not later: nothing that is counted then may be missing here
 	var open *session.Session
 	if err == nil && ctx.Err() == nil {
 		open, err = s.open(ctx, p, bodies, system, io)
@@ -143,17 +154,13 @@ func (o *dropsOptions) run(ctx context.Context, io stdio) (err error) {
 		return s.explain(io, system, err)
 	}
 	defer func() { err = errors.Join(err, open.Close()) }()
-	if s.verbose {
-		for _, text := range open.Unheard {
-			s.tell(io, "not listened to: %s", text)
-		}
+	w.session, w.begin = open, time.Now()
+	switch n := len(open.Unheard); {
+	case n > 0 && n == len(p.Tally.Listeners):
+		s.tell(io, "notice: rules of netfilter, receiving sockets and answers are not known, as no function can be probed here; see \"netcap doctor\"")
+	case n > 0 && s.verbose:
+		s.tell(io, "not listened to: %s", strings.Join(slices.Compact(open.Unheard), ", "))
 	}
-	clock, err := kernel.NewClock()
-	if err != nil {
-		return err
-	}
-	w := &dropsRun{dropsOptions: o, io: io, system: system, session: open, clock: clock, begin: time.Now(), table: drops.New(newNames(system))}
-	w.prepare()
 	if err := s.ready(io, p); err != nil {
 		return err
 	}
@@ -206,12 +213,41 @@ type dropsRun struct {
 	session *session.Session
 	clock   *kernel.Clock
 	begin   time.Time
+	inNetns uint64 // that of the scope, 0 for all
 	table   *drops.Table
+	netns   *namespaces
+	before  map[drops.Counter]uint64
 }
 
-// prepare gives the table what it cannot know by itself.
-func (w *dropsRun) prepare() {
-	w.table.Netns = netnsNames(w.system)
+// counters reads the counters of what is lost, in the namespaces that are asked for.
+func (w *dropsRun) counters() map[drops.Counter]uint64 {
+	all := make(map[drops.Counter]uint64)
+	for _, at := range w.netns.list(w.skb.request.Netns, w.inNetns) {
+		err := w.netns.in(at.path, func() error {
+			devices, err := w.system.DeviceStatistics()
+			for _, d := range devices {
+				drops.ReadDevice(at.name, "ip -s link", d.Name, d.Link, all)
+				drops.ReadDevice(at.name, "ethtool -S", d.Name, d.Driver, all)
+			}
+			for _, source := range []string{"snmp", "netstat", "snmp6"} {
+				content, fileErr := w.system.NetFile(source)
+				err = errors.Join(err, fileErr)
+				if source == "snmp6" {
+					drops.ReadSNMP6(at.name, content, all)
+				} else {
+					drops.ReadSNMP(at.name, source, content, all)
+				}
+			}
+			return err
+		})
+		if err != nil && w.before == nil && !errors.Is(err, fs.ErrNotExist) {
+			w.skb.tell(w.io, "notice: some counters of network namespace %s cannot be read: %v", cmp.Or(at.name, "here"), err)
+		}
+	}
+	if content, err := w.system.NetFile("softnet_stat"); err == nil {
+		drops.ReadSoftnet(content, all)
+	}
+	return all
 }
 
 func (w *dropsRun) view() drops.View {
@@ -244,6 +280,11 @@ func (w *dropsRun) watch(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	if !w.asJSON {
+		if s := newScreen(w.io.out); s != nil {
+			return w.watchScreen(ctx, s)
+		}
+	}
 	ticker := time.NewTicker(time.Duration(w.interval))
 	defer ticker.Stop()
 	for {
@@ -266,6 +307,89 @@ func (w *dropsRun) watch(ctx context.Context) error {
 	}
 }
 
+// watchScreen keeps the table in place on a terminal.
+func (w *dropsRun) watchScreen(ctx context.Context, s *screen) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.listen(ctx)
+	if err := s.begin(); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(time.Duration(w.interval))
+	defer ticker.Stop()
+	var marked *drops.Row
+	told := false // how the packets of the marked row are shown
+	for {
+		v := w.view()
+		v.Selected = -1
+		v.Width, v.Height = s.size()
+		v.Height -= 3
+		rows, _, _ := w.table.Shown(v)
+		if marked != nil {
+			v.Selected = slices.Index(rows, marked)
+		}
+		foot := "q quits; up and down mark a row"
+		if v.Selected >= 0 {
+			foot = "q quits; enter says how to see the packets and stacks of the row"
+			if told {
+				foot = w.commandFor(marked)
+			}
+		}
+		err := errors.Join(s.home(), w.table.Print(s.out, time.Now(), v))
+		if err == nil {
+			_, err = fmt.Fprintf(s.out, "\x1b[K\r\n%s", foot)
+		}
+		if err := errors.Join(err, s.erase()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return s.begin()
+		case <-ticker.C:
+			if err := w.update(); err != nil {
+				return err
+			}
+		case k := <-s.keys:
+			switch k {
+			case keyQuit:
+				return s.begin()
+			case keyUp:
+				told = false
+				if v.Selected > 0 {
+					marked = rows[v.Selected-1]
+				}
+			case keyDown:
+				told = false
+				if v.Selected+1 < len(rows) {
+					marked = rows[v.Selected+1]
+				}
+			case keyEnter:
+				told = true
+			}
+		}
+	}
+}
+
+// commandFor is the command that shows the packets of a row, and others that are like them,
+// with their stacks.
+func (w *dropsRun) commandFor(row *drops.Row) string {
+	words := []string{"netcap", "skb", "-f", plan.DropTracepoint, "-S", "-o", "time,reason,location"}
+	expression := row.Expression()
+	if given := w.skb.request.Expression; given != "" && expression != "" {
+		expression = "(" + given + ") and " + expression
+	} else if given != "" {
+		expression = given
+	}
+	if expression != "" {
+		words = append(words, "-e", "'"+strings.ReplaceAll(expression, "'", `'\''`)+"'")
+	}
+	if row.Key.Netns != 0 {
+		words = append(words, "--netns", fmt.Sprintf("inode:%d", row.Key.Netns))
+	}
+	return strings.Join(words, " ")
+}
+
 // finish prints the last table, and what it means.
 func (w *dropsRun) finish() error {
 	if err := w.update(); err != nil {
@@ -273,38 +397,20 @@ func (w *dropsRun) finish() error {
 	}
 	v := w.view()
 	v.Once = true
-	if err := w.print(v); err != nil || w.asJSON {
+	if err := w.print(v); err != nil {
+		return err
+	}
+	changes := drops.Changes(w.before, w.counters())
+	if w.asJSON {
+		return drops.PrintCountersJSON(w.io.out, time.Now(), changes)
+	}
+	if _, err := fmt.Fprintln(w.io.out); err != nil {
 		return err
 	}
 	if !v.All {
-		if _, err := fmt.Fprintln(w.io.out); err != nil {
+		if err := w.table.Explain(w.io.out, v); err != nil {
 			return err
 		}
-		return w.table.Explain(w.io.out, v)
 	}
-	return nil
+	return drops.PrintCounters(w.io.out, changes)
 }
-
-// netnsNames returns a function that names network namespaces: "" for the own one, the name
-// that ip-netns(8) has, else the number.
-func netnsNames(system *kernel.System) func(uint32) string {
-	own, _ := system.Netns()
-	names := map[uint32]string{uint32(own): ""}
-	return func(inode uint32) string {
-		if name, ok := names[inode]; ok {
-			return name
-		}
-		listed, _ := system.NetnsNames()
-		for _, name := range listed {
-			if at, err := system.NetnsOf(netnsDir + name); err == nil && uint32(at) == inode {
-				names[inode] = name
-				return name
-			}
-		}
-		names[inode] = fmt.Sprint(inode)
-		return names[inode]
-	}
-}
-
-// netnsDir is where ip-netns(8) has its network namespaces.
-const netnsDir = "/var/run/netns/"

@@ -192,8 +192,8 @@ the key "type": "row" for a row, "others" for packets that found no room in one,
 "counter" for a counter that has changed. "drop" is false in a row of packets that are no
 drops.
 
-On a terminal the table stays in place: up and down mark a row, enter shows its packets as
-they come, q and Ctrl-C end the run.
+On a terminal the table stays in place: up and down mark a row, enter says the command that
+shows packets like those of the row with their stacks, q and Ctrl-C end the run.
 
 Packets that are no IP, messages between sockets for example, are not counted. At most
 16384 rows are kept; what is beyond is counted, and told.

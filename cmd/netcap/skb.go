@@ -228,7 +228,7 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		o.request.Owners = o.fields.NeedsOwners()
 	}
 	for name, example := range map[string]string{"exclude": "'skb_*'", "interface": "eth0", "backend": "kprobe"} {
-		if flag := f.Lookup(name); flag.Changed && slices.Contains(valuesOf(flag), "") {
+		if flag := f.Lookup(name); flag != nil && flag.Changed && slices.Contains(valuesOf(flag), "") {
 			return &usageError{fmt.Sprintf("%s: the value is empty", flagName(flag)), fmt.Sprintf("leave it out, or as in --%s %s", name, example)}
 		}
 	}

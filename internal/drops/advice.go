@@ -6,9 +6,10 @@ import (
 )
 
 // What drops mean. The file explains itself.
-//
-//go:embed advice.txt
-var adviceText string
+var (
+	//go:embed advice.txt
+	adviceText string
+)
 
 // Advice is what a drop usually means and what to look at next.
 type Advice struct {
@@ -22,11 +23,11 @@ const notSpecified = "NOT_SPECIFIED"
 
 // advisor is the table, parsed.
 type advisor struct {
-	reasons, places map[string]*Advice
+	reasons, places, pairs map[string]*Advice
 }
 
 func newAdvisor() *advisor {
-	a := &advisor{reasons: make(map[string]*Advice), places: make(map[string]*Advice)}
+	a := &advisor{reasons: make(map[string]*Advice), places: make(map[string]*Advice), pairs: make(map[string]*Advice)}
 	var last *Advice
 	for line := range strings.Lines(adviceText) {
 		line = strings.TrimSpace(line)
@@ -36,9 +37,12 @@ func newAdvisor() *advisor {
 		case line[0] == '[':
 			last = &Advice{}
 			for _, name := range strings.Fields(strings.Trim(line, "[]")) {
-				if place, ok := strings.CutPrefix(name, "@"); ok {
-					a.places[place] = last
-				} else {
+				switch at := strings.IndexByte(name, '@'); {
+				case at == 0:
+					a.places[name[1:]] = last
+				case at > 0:
+					a.pairs[name] = last
+				default:
 					a.reasons[name] = last
 				}
 			}
@@ -54,13 +58,19 @@ func newAdvisor() *advisor {
 }
 
 // of finds the advice for a reason, "" if there is none, and the function that has freed
-// the packet.
-func (a *advisor) of(reason, function string) Advice {
+// the packet; answered says that its sender was told.
+func (a *advisor) of(reason, function string, answered bool) Advice {
+	function, _, _ = strings.Cut(function, ".") // what the compiler has added
+	if found := a.pairs[reason+"@"+function]; found != nil {
+		return *found
+	}
 	if found := a.reasons[reason]; found != nil && reason != notSpecified {
 		return *found
 	}
 	if reason == "" || reason == notSpecified {
-		function, _, _ = strings.Cut(function, ".") // what the compiler has added
+		if found := a.places[function+"+answer"]; found != nil && answered {
+			return *found
+		}
 		if found := a.places[function]; found != nil {
 			return *found
 		}

@@ -182,6 +182,9 @@ func (t *Table) Behind(r *Row) []string {
 		}
 		lines = append(lines, line)
 	}
+	if line := r.answer(); line != "" {
+		lines = append(lines, line)
+	}
 	if line := r.Socket(); line != "" {
 		lines = append(lines, line)
 	}
@@ -313,6 +316,7 @@ type jsonRow struct {
 	Netfilter *jsonCause `json:"netfilter,omitempty"`
 	Qdisc     *jsonQdisc `json:"qdisc,omitempty"`
 	Socket    *jsonSock  `json:"socket,omitempty"`
+	Answer    string     `json:"answer,omitempty"`
 	Last      jsonLast   `json:"last"`
 }
 
@@ -370,6 +374,7 @@ func (t *Table) PrintJSON(out io.Writer, now time.Time, v View) error {
 		if r.Last.Caplen > 0 {
 			line.Last.Text = sink.Line(r.Last.Packet[:min(int(r.Last.Caplen), len(r.Last.Packet))], int(r.Last.Len))
 		}
+		line.Answer = r.answer()
 		if c := &r.Last.Cause; c.Kind != causeUnknown {
 			line.Netfilter = &jsonCause{By: "nftables", Family: family(c.Family), Hook: hook(c.HookFamily, c.Hook), Table: text(c.Table[:]),
 				Chain: text(c.Chain[:]), Handle: c.Rule, Rule: r.Rule, Text: r.Netfilter()}

@@ -143,7 +143,7 @@ func (t *Table) add(key bpf.ProbesTallyKey, counted *bpf.ProbesTallyRow) *Row {
 			row.Reason.Name = fmt.Sprintf("%#x", key.Reason)
 		}
 	}
-	row.Advice = t.advice.of(row.Reason.Name, row.Symbol.Name)
+	row.Advice = t.advice.of(row.Reason.Name, row.Symbol.Name, counted.Answer != 0)
 	if c := counted.Cause; c.Rule != 0 && t.RuleText != nil {
 		row.Rule = t.RuleText(key.Netns, family(c.Family), text(c.Table[:]), text(c.Chain[:]), c.Rule)
 	}

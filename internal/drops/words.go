@@ -87,6 +87,28 @@ func state(n uint8) string {
 	return names[n]
 }
 
+// answer says what the sender was told, "" for nothing.
+func (r *Row) answer() string {
+	l := &r.Last
+	switch l.Answer {
+	case 6:
+		return "the sender was told: TCP reset"
+	case 1, 58:
+		name := map[[3]uint8]string{
+			{1, 3, 0}: "network unreachable", {1, 3, 1}: "host unreachable", {1, 3, 2}: "protocol unreachable", {1, 3, 3}: "port unreachable",
+			{1, 3, 4}: "fragmentation needed", {1, 3, 13}: "forbidden", {1, 3, 9}: "network forbidden", {1, 3, 10}: "host forbidden",
+			{1, 11, 0}: "time to live exceeded", {1, 11, 1}: "reassembly time exceeded",
+			{58, 1, 0}: "no route", {58, 1, 1}: "forbidden", {58, 1, 3}: "address unreachable", {58, 1, 4}: "port unreachable",
+			{58, 2, 0}: "packet too big", {58, 3, 0}: "hop limit exceeded",
+		}[[3]uint8{l.Answer, l.AnswerType, l.AnswerCode}]
+		if name == "" {
+			name = fmt.Sprintf("type %d code %d", l.AnswerType, l.AnswerCode)
+		}
+		return "the sender was told, unless answers are limited: " + map[uint8]string{1: "ICMP ", 58: "ICMPv6 "}[l.Answer] + name
+	}
+	return ""
+}
+
 // Kinds of causes, as enum cause_kind of bpf/include/event.h has them.
 const (
 	causeUnknown = iota
@@ -132,4 +154,18 @@ func builtin(n uint8) string {
 		return []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}[n]
 	}
 	return fmt.Sprintf("of hook %d", n)
+}
+
+// Expression is one of pcap-filter(7) that the packets of a row match, "" for none.
+func (r *Row) Expression() string {
+	ip := map[uint16]string{0x0800: "ip", 0x86dd: "ip6"}[r.Key.Type]
+	switch {
+	case r.Key.Type == 0x0806:
+		return "arp"
+	case ip == "":
+		return ""
+	case r.Key.Port != 0 && (r.Key.Protocol == 6 || r.Key.Protocol == 17 || r.Key.Protocol == 132):
+		return fmt.Sprintf("%s and %s dst port %d", ip, protocol(r.Key.Protocol), r.Key.Port)
+	}
+	return fmt.Sprintf("%s proto %d", ip, r.Key.Protocol)
 }

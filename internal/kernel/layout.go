@@ -3,6 +3,8 @@ package kernel
 import (
 	"fmt"
 	"io/fs"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -65,4 +67,37 @@ func memberBits(t btf.Type, path []string) (btf.Bits, bool) {
 		}
 	}
 	return 0, false
+}
+
+// Extents returns where functions of the kernel image begin and end, for those that
+// /proc/kallsyms has: a function ends where the next symbol begins. It is empty if the
+// addresses may not be read (kernel.kptr_restrict).
+func (s *System) Extents(functions []string) ([][2]uint64, error) {
+	var starts []uint64
+	var all []uint64
+	err := s.eachSymbol(func(y rawSymbol) {
+		if len(y.module) > 0 || !strings.ContainsRune("tTwW", rune(y.kind)) {
+			return
+		}
+		address, err := strconv.ParseUint(string(y.address), 16, 64)
+		if err != nil || address == 0 {
+			return
+		}
+		all = append(all, address)
+		if slices.Contains(functions, string(y.name)) {
+			starts = append(starts, address)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(all)
+	var extents [][2]uint64
+	for _, start := range starts {
+		next, _ := slices.BinarySearch(all, start+1)
+		if next < len(all) {
+			extents = append(extents, [2]uint64{start, all[next]})
+		}
+	}
+	return extents, nil
 }

@@ -58,6 +58,9 @@ type System interface {
 	Offset(structure, member string) (uint32, error)
 	// Size returns the size of a struct in bytes.
 	Size(structure string) (uint32, error)
+	// Extents returns where functions of the kernel image begin and end, for those that
+	// it has.
+	Extents(functions []string) ([][2]uint64, error)
 	// AtLeast tells whether the kernel is of that version or a later one.
 	AtLeast(major, minor int) bool
 	// Preemptible tells whether the kernel interrupts itself for another task.

@@ -19,8 +19,22 @@ type Tally struct {
 	Reasons bool
 	// Listeners are functions that tell what has dropped a packet.
 	Listeners []Listener
+	// Freers are where functions begin and end that free skbs for others: the place is
+	// their caller. At most MaxFreers.
+	Freers [][2]uint64
 	// Netfilter is where the programs find names in the structs of netfilter.
 	Netfilter Netfilter
+}
+
+// MaxFreers is FREERS_MAX of bpf/include/config.h.
+const MaxFreers = 8
+
+// freers free skbs for others.
+func freers() []string {
+	return []string{
+		"kfree_skb_list", "kfree_skb_list_reason", "skb_queue_purge", "skb_queue_purge_reason", "rtnl_kfree_skbs",
+		"__dev_kfree_skb_any", "dev_kfree_skb_any_reason", "tcp_drop",
+	}
 }
 
 // Listener is a function that is listened to.
@@ -32,6 +46,8 @@ type Listener struct {
 	// Skb, Other and Table are its arguments with the skb, with a socket or the state
 	// of a hook, and with a table, from 0; as far as they matter.
 	Skb, Other, Table int
+	// Protocol is that of an answer: 1 (ICMP), 58 (ICMPv6) or 6 (TCP).
+	Protocol int
 }
 
 // Hears is what is learned from a function.
@@ -56,6 +72,8 @@ const (
 	HearsTable
 	// HearsReceiver: a packet has come to a socket.
 	HearsReceiver
+	// HearsAnswer: the sender of a packet is told that it was dropped.
+	HearsAnswer
 )
 
 // Netfilter has offsets in the structs of nf_tables and x_tables, in bytes.
@@ -83,6 +101,9 @@ func (p *Plan) resolveTally(sys System) error {
 		return err
 	}
 	t.Reasons = len(proto.Params) > 2
+	if t.Freers, err = sys.Extents(freers()); err != nil || len(t.Freers) == 0 {
+		p.notice("drops in lists are told by the function that frees the list, as the addresses of the kernel cannot be read")
+	}
 	t.Netfilter = netfilterLayout(sys)
 	if t.Netfilter.NFT {
 		for symbol, hears := range map[string]Hears{
@@ -113,6 +134,10 @@ func (p *Plan) resolveTally(sys System) error {
 	for _, symbol := range []string{"__udp_enqueue_schedule_skb", "tcp_v4_do_rcv", "tcp_v6_do_rcv", "tcp_add_backlog"} {
 		t.Listeners = append(t.Listeners, Listener{Symbol: symbol, Hears: HearsReceiver, Skb: 1, Other: 0})
 	}
+	t.Listeners = append(t.Listeners, Listener{Symbol: "__icmp_send", Hears: HearsAnswer, Protocol: 1},
+		Listener{Symbol: "icmp6_send", Hears: HearsAnswer, Protocol: 58},
+		Listener{Symbol: "tcp_v4_send_reset", Hears: HearsAnswer, Skb: 1, Protocol: 6},
+		Listener{Symbol: "tcp_v6_send_reset", Hears: HearsAnswer, Skb: 1, Protocol: 6})
 	slices.SortFunc(t.Listeners, func(a, b Listener) int {
 		return cmp.Or(cmp.Compare(a.Hears, b.Hears), cmp.Compare(a.Symbol, b.Symbol))
 	})

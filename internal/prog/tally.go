@@ -11,6 +11,7 @@ const (
 	// countIn and ruleOf are functions of bpf/include/tally.h and cause.h.
 	countIn = "netcap_tally"
 	ruleOf  = "netcap_rule_of"
+	isFreer = "netcap_is_freer"
 
 	// tallyBytes is TALLY_BYTES of bpf/include/event.h.
 	tallyBytes = 128
@@ -55,6 +56,8 @@ func ListenerPrograms(p *plan.Plan) []ListenerProgram {
 			made.shell = bpf.ProbesProgNetcapNoteRejected
 		case plan.HearsTable:
 			made.shell = bpf.ProbesProgNetcapNoteTable
+		case plan.HearsAnswer:
+			made.shell = bpf.ProbesProgNetcapNoteAnswer
 		case plan.HearsReceiver:
 			made.shell = bpf.ProbesProgNetcapNoteReceiver
 		}
@@ -80,6 +83,7 @@ func buildTally(spec *ebpf.CollectionSpec, shells map[string]*ebpf.ProgramSpec, 
 			bpf.ProbesVarProbeArg:   uint32(made.Listener.Skb),
 			bpf.ProbesVarProbeSock:  uint32(made.Listener.Other),
 			bpf.ProbesVarProbeExtra: uint32(made.Listener.Table),
+			bpf.ProbesVarProbeValue: uint32(made.Listener.Protocol),
 		})
 		if err != nil {
 			return err
@@ -103,9 +107,12 @@ func tallyConstants(p *plan.Plan) map[string]any {
 		return nil
 	}
 	n := p.Tally.Netfilter
+	var freers [plan.MaxFreers][2]uint64
+	copy(freers[:], p.Tally.Freers)
 	return map[string]any{
 		bpf.ProbesVarTally:    uint32(1),
 		bpf.ProbesVarTallyAll: flag(p.Filter.MatchesAll()),
+		bpf.ProbesVarFreers:   freers,
 		bpf.ProbesVarNetfilter: netfilterLayout{
 			flag(n.NFT), flag(n.Blobs), n.ChainRules, n.ChainTable, n.ChainName,
 			n.BaseChain, n.BasePolicy, n.BaseHook, n.BaseFamily,
@@ -120,5 +127,9 @@ func dropTally(program *ebpf.ProgramSpec, p *plan.Plan) error {
 	if p.Tally != nil {
 		return nil
 	}
-	return drop(program, countIn, ruleOf)
+	names := []string{countIn, ruleOf}
+	if program.Type == ebpf.RawTracepoint {
+		names = append(names, isFreer)
+	}
+	return drop(program, names...)
 }

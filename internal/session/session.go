@@ -60,8 +60,8 @@ type Session struct {
 	// NoOwners is why the owners of sockets are not known although the plan asks
 	// for them, but not for its scope.
 	NoOwners error
-	// Unheard are the functions, and why, that could not be listened to in order to tell
-	// what drops a packet.
+	// Unheard are the functions that could not be listened to in order to tell what drops a
+	// packet.
 	Unheard []string
 	// LoadTime and AttachTime are how long the kernel took.
 	LoadTime, AttachTime time.Duration

@@ -56,7 +56,7 @@ func (s *Session) attachListeners() {
 		}
 		l, err := attach(made.Listener.Symbol, s.collection.Programs[made.Name], nil)
 		if err != nil {
-			s.Unheard = append(s.Unheard, fmt.Sprintf("%s: %v", made.Listener.Symbol, err))
+			s.Unheard = append(s.Unheard, made.Listener.Symbol)
 			continue
 		}
 		s.listeners = append(s.listeners, l)
