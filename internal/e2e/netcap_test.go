@@ -148,7 +148,7 @@ func (n netcap) wait(code int) outcome {
 }
 
 var (
-	writtenLine = regexp.MustCompile(`^(\d+) packets? captured$`)
+	writtenLine = regexp.MustCompile(`^(\d+) packets? captured(?:, not all of which could be written)?$`)
 	lateLine    = regexp.MustCompile(`^(\d+) packets? more matched and came after the end of the output$`)
 	countsLine  = regexp.MustCompile(`^(\S+): (\d+) hits? = (\d+) captured \+ (\d+) rejected(?: \(([^()]*)\))? \+ (\d+) lost(?: \(([^()]*)\))?((?:; \d+ without a device)?(?:; \d+ cut \([^()]*\))?)(.*)$`)
 	remarkText  = regexp.MustCompile(`; (\d+) (without a device|cut)`)

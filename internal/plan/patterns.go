@@ -103,7 +103,7 @@ func (r *resolver) resolveSet(it item, set namedSet) error {
 		return err
 	}
 	if len(probes) == 0 {
-		return it.refuse(NoMatch, "load the module that it is about, or name functions",
+		return it.refuse(NoMatch, "load the module that it is about; kernels before 5.11 do not describe modules, so name functions as in -f br_handle_frame_finish@3 there",
 			"this kernel has nothing of the set %s, %s", set.name, set.doc)
 	}
 	r.addAll(it, probes, &out)

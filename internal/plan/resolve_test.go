@@ -204,7 +204,7 @@ func TestRefuseProbes(t *testing.T) {
 		{"nowhere_*", NoMatch, `probe "nowhere_*": no function that takes a packet matches`, "a glob covers the whole name, as in -f 'tcp_*'; a regular expression any part of it, as in -f '/^tcp_.*rcv/'"},
 		{"tp:nowhere:*", NoMatch, `probe "tp:nowhere:*": no tracepoint that takes a packet matches`, ""},
 		{"skb_queue_*", NoMatch, `probe "skb_queue_*": nothing of it can be traced; 1 left out: 1 (takes a queue or a list, not a packet)`, "a glob covers the whole name, as in -f 'tcp_*'; a regular expression any part of it, as in -f '/^tcp_.*rcv/'"},
-		{"bridge", NoMatch, `probe "bridge": this kernel has nothing of the set bridge, frames that a bridge takes; from module bridge`, "load the module that it is about, or name functions"},
+		{"bridge", NoMatch, `probe "bridge": this kernel has nothing of the set bridge, frames that a bridge takes; from module bridge`, "load the module that it is about; kernels before 5.11 do not describe modules, so name functions as in -f br_handle_frame_finish@3 there"},
 		{"kprobe:rx", NoFunction, `probe "kprobe:rx": this kernel has no function rx`, "a function that the compiler has inlined everywhere cannot be probed; /proc/kallsyms lists the others"},
 		{"rx@1", BadSyntax, `probe "rx@1": rx is a set of functions, each with its own argument`, "try -f rx"},
 		{"rx@1@2", BadSyntax, `probe "rx@1@2": an extra argument is for one function, not for a set`, "try -f rx"},
