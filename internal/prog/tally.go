@@ -71,7 +71,9 @@ func ListenerPrograms(p *plan.Plan) []ListenerProgram {
 func buildTally(spec *ebpf.CollectionSpec, shells map[string]*ebpf.ProgramSpec, p *plan.Plan, cpus int) error {
 	if p.Tally == nil {
 		for _, name := range []string{bpf.ProbesMapRows, bpf.ProbesMapBeyond, bpf.ProbesMapNotes} {
-			delete(spec.Maps, name)
+			if err := dropMap(spec, name); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
