@@ -153,8 +153,9 @@ func (o *skbOptions) completeOutputs(f *pflag.FlagSet) error {
 		}
 		o.destinations = append(o.destinations, destination{kind, path, writeFileOption})
 	}
-	if len(o.destinations) == 0 {
-		o.destinations = []destination{{kindTcpdump, "-", outputOption}}
+	isPcap := func(d destination) bool { return d.kind == kindPcap && d.path != "-" }
+	if len(o.destinations) == 0 || o.stack && len(o.outputs) == 0 && !slices.ContainsFunc(o.destinations, func(d destination) bool { return !isPcap(d) }) {
+		o.destinations = append(o.destinations, destination{kindTcpdump, "-", outputOption}) // stacks have no place in pcap files
 	}
 	// Whoever reads stdout may go away: the files then have what it has.
 	slices.SortStableFunc(o.destinations, func(a, b destination) int {
@@ -214,7 +215,7 @@ func (o *skbOptions) checkStack(f *pflag.FlagSet, onlyPcap bool) error {
 	case !o.stack:
 		return nil
 	case onlyPcap:
-		return &usageError{"-S: a pcap file has no place for stacks", "write a pcapng file, or add --output tcpdump to see packets and stacks as well"}
+		return &usageError{"-S: a pcap file has no place for stacks", "write pcapng (--format pcapng), or name a file to see packets and stacks on stdout"}
 	case o.stackDepth < 1 || o.stackDepth > plan.MaxStackDepth:
 		return &usageError{fmt.Sprintf("--stack-depth %d: a stack of 1 to %d functions can be shown", o.stackDepth, plan.MaxStackDepth), "leave it out for " + strconv.Itoa(defaultStackDepth)}
 	case o.stackColor != "" && o.stackColor != colorNone && !slices.Contains(sink.Colors(), o.stackColor):

@@ -262,7 +262,11 @@ func (w *onWay) closest(s seen) (diffs []string) {
 	return diffs
 }
 
-var provenanceText = regexp.MustCompile(`^(.*) \[([^\[\]]*)\]$`)
+var (
+	provenanceText = regexp.MustCompile(`^(.*) \[([^\[\]]*)\]$`)
+	// Behind it stands why a packet is dropped.
+	dropText = regexp.MustCompile(` \[(?:reason \S+ )?at \S+(?: \[\w+\])?\]$`)
+)
 
 // seenIn reads packets back from what netcap shows with --provenance.
 func seenIn(t *testing.T, text string) map[string][]seen {
@@ -273,7 +277,7 @@ func seenIn(t *testing.T, text string) map[string][]seen {
 		line = strings.TrimSuffix(line, "\n")
 		name, rest, _ := strings.Cut(line, "  ")
 		if hexHeader.MatchString(strings.TrimLeft(rest, " ")) {
-			m := provenanceText.FindStringSubmatch(line)
+			m := provenanceText.FindStringSubmatch(dropText.ReplaceAllString(line, ""))
 			if m == nil {
 				t.Fatalf("no provenance: %q", line)
 			}

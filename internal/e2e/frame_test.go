@@ -188,6 +188,14 @@ func writePcap(t *testing.T, frames ...frame) string {
 // as it was captured and with the right length.
 func equalFrames(t *testing.T, what string, got, want []frame) {
 	t.Helper()
+	for _, w := range missingFrames(t, what, got, want) {
+		t.Errorf("%s: not captured: %s", what, brief(w))
+	}
+}
+
+// missingFrames returns those of want that are not in got, and fails if got has others.
+func missingFrames(t *testing.T, what string, got, want []frame) []frame {
+	t.Helper()
 	open := append([]frame(nil), want...)
 	for _, g := range got {
 		found := false
@@ -202,15 +210,18 @@ func equalFrames(t *testing.T, what string, got, want []frame) {
 			t.Errorf("%s: not on the device: %s", what, brief(g))
 		}
 	}
-	for _, w := range open {
-		t.Errorf("%s: not captured: %s", what, brief(w))
-	}
+	return open
 }
 
 // wholeFrames is equalFrames where nothing may be missing.
 func wholeFrames(t *testing.T, what string, got, want []frame) {
 	t.Helper()
 	equalFrames(t, what, got, want)
+	allWhole(t, what, got)
+}
+
+func allWhole(t *testing.T, what string, got []frame) {
+	t.Helper()
 	for _, f := range got {
 		if len(f.data) < f.length {
 			t.Errorf("%s: only %d bytes captured: %s", what, len(f.data), brief(f))

@@ -67,9 +67,11 @@ func TestStackOfDrop(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "drops.json")
 	commands := []command{{words: []string{"skb", "-f", "tracepoint:skb:kfree_skb", "-e", "tcp port 9000", "-S", "--output", "tcpdump,json:" + file}}}
 	backends := []string{"kprobe", "fentry"}
+	packets := filepath.Join(t.TempDir(), "packets.pcap")
 	for _, backend := range backends {
 		commands = append(commands, command{words: []string{"skb", "-f", "ip_local_deliver", "--backend", backend, "-e", "tcp port 9000", "-S"}})
 	}
+	commands[1].words = append(commands[1].words, "-w", packets)
 	all := startAll(t, commands...)
 	err := p.left.do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
@@ -150,6 +152,15 @@ func TestStackOfDrop(t *testing.T) {
 		blocks := blocksOf(t, all[1+i].interrupt().out)
 		if len(blocks) == 0 {
 			t.Errorf("%s: nothing", backend)
+		}
+		if i == 0 {
+			content, err := os.ReadFile(packets)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(framesOf(t, content)); n != len(blocks) {
+				t.Errorf("%d packets in the file, %d shown", n, len(blocks))
+			}
 		}
 		for _, b := range blocks {
 			check(backend, b.stack, way[1:])
