@@ -331,9 +331,14 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	return sink.NewFan(all...), nil
 }
 
+// seesDrops tells whether a probe says why or by whom a packet is dropped.
+func seesDrops(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Probes, func(probe plan.Probe) bool { return probe.Location >= 0 || probe.Reason >= 0 })
+}
+
 // newSink makes the sink of a destination.
 func (o *skbOptions) newSink(d destination, p *plan.Plan, system *kernel.System, io stdio) (output, error) {
-	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance, MatchesAll: p.MatchesAll(), Drops: true, Kernel: o.names}
+	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance, MatchesAll: p.MatchesAll(), Drops: seesDrops(p), Kernel: o.names}
 	if o.stack {
 		shown.Stack, shown.StackColor = true, o.colorOf(d, io)
 	}
