@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -9,11 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
-	"strconv"
+	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,8 +26,7 @@ type block struct {
 var (
 	packetStart = regexp.MustCompile(`(?:^|  )(\d\d:\d\d:\d\d\.\d{6}) `)
 	hexLine     = regexp.MustCompile(`^(?:\S+ +)?\t0x[0-9a-f]{4}:  `)
-	stackStart  = regexp.MustCompile(`^--> No (\d+)'s packet's kstack: $`)
-	stackFrame  = regexp.MustCompile(`^    ([^ ]+)\+0x[0-9a-f]+(?:    \[\S+\])?$`)
+	stackFrame  = regexp.MustCompile(`^    [^ ]+\+0x[0-9a-f]+(?:    \[\S+\])?$`)
 )
 
 // blocksOf takes the output of a run with -S apart. Whatever is out of place fails
@@ -39,16 +37,14 @@ func blocksOf(t *testing.T, text string) []block {
 	inStack := true // of the one before
 	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		last := len(all) - 1
-		switch m, f := stackStart.FindStringSubmatch(line), stackFrame.FindStringSubmatch(line); {
-		case inStack && f != nil && last >= 0:
-			all[last].stack = append(all[last].stack, f[1])
+		switch {
+		case inStack && last >= 0 && strings.HasPrefix(line, "    ") && stackFrame.MatchString(line):
+			name, _, _ := strings.Cut(line[4:], "+")
+			all[last].stack = append(all[last].stack, name)
 		case inStack && packetStart.MatchString(line):
 			all = append(all, block{lines: []string{line}})
 			inStack = false
-		case !inStack && m != nil:
-			if m[1] != strconv.Itoa(last) {
-				t.Fatalf("line %d: stack of packet %s under packet %d", i, m[1], last)
-			}
+		case !inStack && line == fmt.Sprintf("--> No %d's packet's kstack: ", last):
 			inStack = true
 		case !inStack && hexLine.MatchString(line):
 			all[last].lines = append(all[last].lines, line)
@@ -181,62 +177,91 @@ func kernelGivesReasons(t *testing.T) bool {
 	return strings.Contains(string(format), "reason")
 }
 
-// TestBlocks floods two CPUs with packets whose payload looks like what netcap and
-// tcpdump print, and takes the output apart again.
+// TestBlocks floods two CPUs with 25,000 packets at two probes, whose payload looks
+// like what netcap and tcpdump print, and takes the output apart again.
 func TestBlocks(t *testing.T) {
 	p := newPair(t)
-	const pings = 400
-	n := startAll(t, command{ns: p.right, words: []string{"skb", "-f", "ip_rcv@1,icmp_rcv@1", "-e", "icmp[0] = 8", "-S", "-t", "-nnX",
-		"--buffer-size", "64M", "--filter-backend", "ebpf"}})[0]
-	// ping repeats 16 bytes.
-	pattern := hex.EncodeToString([]byte("\n--> No 0's pac"))
-	var senders []*process
+	const packets = 12500 // of each sender
+	file := filepath.Join(t.TempDir(), "blocks")
+	n := startAll(t, command{ns: p.right, words: []string{"skb", "-f", "ip_rcv@1,udp_rcv@1", "-e", "udp dst port 9000", "-S", "--stack-depth", "4",
+		"--output", "tcpdump:" + file, "-t", "-nnX", "--buffer-size", "256M", "--filter-backend", "ebpf"}})[0]
+	to := p.openUDP(t, "udp4", left4, right4, 9000)
+	errs := make(chan error, 2)
 	for cpu := range 2 {
-		senders = append(senders, command{ns: p.left, words: []string{"taskset", "-c", strconv.Itoa(cpu), "ping", "-n", "-q", "-s", "64",
-			"-p", pattern, "-c", strconv.Itoa(pings), "-i", "0.002", right4}}.start(t))
+		go func() {
+			runtime.LockOSThread() // and the thread ends with it
+			var set unix.CPUSet
+			set.Set(cpu)
+			if err := unix.SchedSetaffinity(0, &set); err != nil {
+				errs <- err
+				return
+			}
+			errs <- p.left.do(func() error {
+				from, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.ParseIP(left4), Port: 7000 + cpu}, to.to.LocalAddr().(*net.UDPAddr))
+				if err != nil {
+					return err
+				}
+				defer from.Close()
+				payload := append(make([]byte, 4), "\n--> No 0's packet's kstack: \n    ip_rcv+0x1\n00:00:00.000000 IP"...)
+				for i := range packets {
+					binary.BigEndian.PutUint32(payload, uint32(i))
+					if _, err := from.Write(payload[:len(payload)-i%40]); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}()
 	}
-	for _, s := range senders {
-		if s.exit(); s.code() != 0 {
-			s.fatal("exit code %d", s.code())
+	for range 2 {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
 		}
 	}
 	o := n.interrupt()
-	blocks := blocksOf(t, o.out)
-	if want := o.probes[0].captured + o.probes[1].captured; len(blocks) != int(want) {
-		t.Errorf("%d blocks of %d packets", len(blocks), want)
+	if o.probes[0].captured != 2*packets || o.probes[1].captured != 2*packets {
+		t.Errorf("%+v of %d packets", o.probes, 2*packets)
 	}
-	request := regexp.MustCompile(`^(\S+) +(\S+) IP \S+ > \S+: ICMP echo request, id (\d+), seq (\d+), length 72$`)
-	next := make(map[string]int)
-	before := time.Time{}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := blocksOf(t, string(text))
+	if want := o.probes[0].captured + o.probes[1].captured; len(blocks) != int(want) {
+		t.Fatalf("%d blocks of %d packets", len(blocks), want)
+	}
+	next := make(map[string]uint32)
+	before := ""
 	for i, b := range blocks {
-		m := request.FindStringSubmatch(b.lines[0])
-		if m == nil || len(b.lines) != 7 {
-			t.Fatalf("block %d: %q", i, b.lines)
-		}
-		// The number in the packet is that of the line above it.
-		var bytes strings.Builder
+		var raw []byte
 		for _, line := range b.lines[1:] {
 			_, line, _ = strings.Cut(line, ":  ")
-			bytes.WriteString(strings.ReplaceAll(line[:min(len(line), 39)], " ", ""))
+			part, err := hex.DecodeString(strings.ReplaceAll(line[:min(len(line), 39)], " ", ""))
+			if err != nil {
+				t.Fatalf("block %d: %v: %q", i, err, b.lines)
+			}
+			raw = append(raw, part...)
 		}
-		raw, err := hex.DecodeString(strings.TrimSpace(bytes.String()))
-		if err != nil || len(raw) < 28 {
-			t.Fatalf("block %d: %v: %q", i, err, b.lines)
+		probe, line, _ := strings.Cut(b.lines[0], " ")
+		at, line, _ := strings.Cut(strings.TrimLeft(line, " "), " ")
+		if len(raw) < 32 {
+			t.Fatalf("block %d: %q", i, b.lines)
 		}
-		if got := fmt.Sprint(int(raw[26])<<8 | int(raw[27])); got != m[4] {
-			t.Errorf("block %d: bytes of packet %s under the line of packet %s", i, got, m[4])
+		// The bytes, the line and the stack are of one packet.
+		port, number := binary.BigEndian.Uint16(raw[20:]), binary.BigEndian.Uint32(raw[28:])
+		if want := fmt.Sprintf("IP %s.%d > %s.9000: UDP, length %d", left4, port, right4, len(raw)-28); line != want {
+			t.Errorf("block %d: %q over bytes of %q", i, line, want)
 		}
-		if len(b.stack) == 0 || b.stack[0] != m[1] || !slices.Contains(b.stack, "net_rx_action") {
-			t.Errorf("block %d: stack of %s: %q", i, m[1], b.stack)
+		if len(b.stack) != 4 || b.stack[0] != probe {
+			t.Errorf("block %d: stack of %s: %q", i, probe, b.stack)
 		}
-		key := m[1] + " " + m[3]
-		next[key]++
-		if m[4] != strconv.Itoa(next[key]) {
-			t.Errorf("block %d: %s has packet %s after %d", i, key, m[4], next[key]-1)
+		key := fmt.Sprint(probe, port)
+		if number != next[key] {
+			t.Errorf("block %d: %s from port %d has packet %d, not %d", i, probe, port, number, next[key])
 		}
-		at, err := time.Parse("15:04:05.000000", m[2])
-		if err != nil || at.Before(before) && before.Sub(at) < 12*time.Hour {
-			t.Errorf("block %d: %s after %s (%v)", i, m[2], before.Format("15:04:05.000000"), err)
+		next[key] = number + 1
+		if at < before && at[:2] == before[:2] {
+			t.Errorf("block %d: %s after %s", i, at, before)
 		}
 		before = at
 	}

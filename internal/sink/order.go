@@ -6,8 +6,9 @@ const (
 	// orderWindow is for how long a record waits for earlier ones, in nanoseconds of
 	// the kernel's clock. A program reads the clock and then puts its sample on the
 	// ring buffer; samples of several processors overtake each other there by
-	// microseconds, and by more if an interrupt comes in between.
-	orderWindow = 5e6
+	// microseconds, and by more if an interrupt comes in between, or a hypervisor
+	// takes the processor away.
+	orderWindow = 40e6
 	// orderMax and orderBytes bound what waits.
 	orderMax   = 16384
 	orderBytes = 16 << 20
