@@ -221,7 +221,7 @@ func (o *skbOptions) checkStack(f *pflag.FlagSet, onlyPcap bool) error {
 	case o.stackColor != "" && o.stackColor != colorNone && !slices.Contains(sink.Colors(), o.stackColor):
 		return &usageError{fmt.Sprintf("--stack-dump-color %q: there is no such colour", o.stackColor), "use " + strings.Join(sink.Colors(), ", ") + " or " + colorNone}
 	}
-	o.request.StackDepth = o.stackDepth
+	o.request.StackDepth = min(o.stackDepth+ownDepth, plan.MaxStackDepth)
 	return nil
 }
 

@@ -72,6 +72,9 @@ const (
 	// defaultStackDepth is more than what a packet takes from a system call to a
 	// device and back.
 	defaultStackDepth = 64
+	// ownDepth is how many functions there are between a probe and the program that
+	// looks at the stack, at most: it, a trampoline or what runs programs, and ftrace.
+	ownDepth = 8
 	// colorNone is no colour.
 	colorNone = "none"
 	// segmentSnaplen has room for the headers of TCP in a tunnel over IPv6.
@@ -379,7 +382,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	loop := &capture.Loop{
 		Source:  s.Reader(),
-		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details, Stack: p.StackDepth, Own: o.names.own},
+		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details, Stack: p.StackDepth, Own: o.names.own, Depth: o.stackDepth},
 		Sink:    out,
 		Offset: func() (time.Duration, error) {
 			err := clock.Refresh()

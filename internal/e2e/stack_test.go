@@ -197,7 +197,7 @@ func TestBlocks(t *testing.T) {
 				return
 			}
 			errs <- p.left.do(func() error {
-				from, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.ParseIP(left4), Port: 7000 + cpu}, to.to.LocalAddr().(*net.UDPAddr))
+				from, err := net.DialUDP("udp4", &net.UDPAddr{IP: net.ParseIP(left4), Port: 9010 + cpu}, to.to.LocalAddr().(*net.UDPAddr))
 				if err != nil {
 					return err
 				}

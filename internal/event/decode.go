@@ -34,6 +34,8 @@ type Decoder struct {
 	// Own tells which addresses at the start of a stack are of the program that has
 	// taken it, and of what runs that: they are left out. It may be nil.
 	Own func(address uint64) bool
+	// Depth is how many of the others a record has at most; 0 is no limit.
+	Depth int
 	// Offset is what has to be added to CLOCK_MONOTONIC to get
 	// CLOCK_REALTIME. The caller keeps it up to date.
 	Offset time.Duration
@@ -157,6 +159,9 @@ func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 	}
 	if len(d.stack) > 0 {
 		r.Stack = d.stack[d.own():]
+		if d.Depth > 0 {
+			r.Stack = r.Stack[:min(len(r.Stack), d.Depth)]
+		}
 	}
 	if flags&flagPartial != 0 {
 		r.Checksum = Checksum{Partial: true, Start: int(order.Uint16(b[42:])), Offset: int(order.Uint16(b[44:]))}

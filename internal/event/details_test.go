@@ -191,11 +191,12 @@ func TestStack(t *testing.T) {
 		}
 		return append(b, detailed()...)
 	}
-	d := Decoder{Probes: 2, Details: true, Stack: 4, Own: func(address uint64) bool { return address < 100 }}
+	d := Decoder{Probes: 2, Details: true, Stack: 4, Depth: 3, Own: func(address uint64) bool { return address < 100 }}
 	for _, test := range []struct{ in, want []uint64 }{
 		{nil, nil},
 		{[]uint64{1000}, []uint64{1000}},
-		{[]uint64{1000, 1001, 1002, 1003}, []uint64{1000, 1001, 1002, 1003}},
+		{[]uint64{1000, 1001, 1002, 1003}, []uint64{1000, 1001, 1002}},
+		{[]uint64{1, 1001, 1002, 1003}, []uint64{1001, 1002, 1003}},
 		{[]uint64{1, 2, 1001, 3}, []uint64{1001, 3}},
 		{[]uint64{1, 2}, []uint64{}},
 	} {
