@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/netcap-project/netcap/internal/drops"
+	"github.com/netcap-project/netcap/internal/event"
 	"github.com/netcap-project/netcap/internal/kernel"
 	"github.com/netcap-project/netcap/internal/plan"
 	"github.com/netcap-project/netcap/internal/session"
@@ -319,7 +320,6 @@ func (w *dropsRun) watchScreen(ctx context.Context, s *screen) (err error) {
 	ticker := time.NewTicker(time.Duration(w.interval))
 	defer ticker.Stop()
 	var marked *drops.Row
-	told := false // how the packets of the marked row are shown
 	for {
 		v := w.view()
 		v.Selected = -1
@@ -331,10 +331,7 @@ func (w *dropsRun) watchScreen(ctx context.Context, s *screen) (err error) {
 		}
 		foot := "q quits; up and down mark a row"
 		if v.Selected >= 0 {
-			foot = "q quits; enter says how to see the packets and stacks of the row"
-			if told {
-				foot = w.commandFor(marked)
-			}
+			foot = "q quits; enter shows the packets and stacks of the row"
 		}
 		err := errors.Join(s.home(), w.table.Print(s.out, time.Now(), v))
 		if err == nil {
@@ -355,39 +352,99 @@ func (w *dropsRun) watchScreen(ctx context.Context, s *screen) (err error) {
 			case keyQuit:
 				return s.begin()
 			case keyUp:
-				told = false
 				if v.Selected > 0 {
 					marked = rows[v.Selected-1]
 				}
 			case keyDown:
-				told = false
 				if v.Selected+1 < len(rows) {
 					marked = rows[v.Selected+1]
 				}
 			case keyEnter:
-				told = true
+				if marked == nil {
+					continue
+				}
+				if err := w.showRow(ctx, s, marked); err != nil {
+					return err
+				}
+				if err := errors.Join(s.begin(), w.update()); err != nil {
+					return err
+				}
 			}
 		}
 	}
 }
 
-// commandFor is the command that shows the packets of a row, and others that are like them,
-// with their stacks.
-func (w *dropsRun) commandFor(row *drops.Row) string {
-	words := []string{"netcap", "skb", "-f", plan.DropTracepoint, "-S", "-o", "time,reason,location"}
-	expression := row.Expression()
-	if given := w.skb.request.Expression; given != "" && expression != "" {
-		expression = "(" + given + ") and " + expression
-	} else if given != "" {
-		expression = given
+// showRow shows the packets of the reason and the location of a row with their stacks,
+// as netcap skb does, until a key is pressed. The table is kept meanwhile.
+func (w *dropsRun) showRow(ctx context.Context, s *screen, row *drops.Row) error {
+	if err := s.begin(); err != nil {
+		return err
 	}
-	if expression != "" {
-		words = append(words, "-e", "'"+strings.ReplaceAll(expression, "'", `'\''`)+"'")
+	if _, err := fmt.Fprintf(s.out, "Packets like those of %s at %s; enter or q goes back to the table.\r\n", cmp.Or(row.Reason.Name, "no reason"), row.Location); err != nil {
+		return err
 	}
-	if row.Key.Netns != 0 {
-		words = append(words, "--netns", fmt.Sprintf("inode:%d", row.Key.Netns))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- w.likeRow(row).run(ctx, stdio{in: w.io.in, out: w.io.out, err: w.io.err}) }()
+	running := true
+	for {
+		select {
+		case <-ctx.Done():
+			if running {
+				<-ended
+			}
+			return nil
+		case err := <-ended:
+			running = false
+			if err != nil && ctx.Err() == nil {
+				fmt.Fprintf(s.out, "netcap: error: %v\r\n", err)
+			}
+		case k := <-s.keys:
+			if k == keyQuit || k == keyEnter {
+				cancel()
+			}
+		}
 	}
-	return strings.Join(words, " ")
+}
+
+// isOf tells whether a packet at [plan.DropTracepoint] has the reason and the location of
+// a row. Functions that free for others are left out of a row: the location is in the
+// stack then.
+func isOf(reason uint32, location uint64, r *event.Record) bool {
+	if r.Details == nil || reason != drops.NoReason && r.Details.Reason != reason {
+		return false
+	}
+	return r.Details.Location == location || slices.Contains(r.Stack, location)
+}
+
+// likeRow are the options of netcap skb for the packets of a row.
+func (w *dropsRun) likeRow(row *drops.Row) *skbOptions {
+	o := w.skb
+	o.request.Tally, o.request.Owners = false, false
+	o.request.Snaplen, o.request.BufferSize = 0, 0
+	o.request.StackDepth = defaultStackDepth + ownDepth
+	o.stack, o.stackDepth = true, defaultStackDepth
+	o.duration, o.readyFile, o.quiet, o.verbose = 0, "", false, false
+	kind := kindTcpdump
+	if _, err := w.system.LookPath("tcpdump"); err != nil {
+		kind = kindText
+	}
+	o.destinations = []destination{{kind, "-", outputOption}}
+	reason, location := row.Key.Reason, row.Key.Location
+	o.only = func(r *event.Record) bool { return isOf(reason, location, r) }
+	given, expression := o.request.Expression, row.Expression()
+	switch {
+	case o.request.Any != "" || expression == "":
+	case given == "":
+		o.request.Expression = expression
+	default:
+		o.request.Expression = "(" + given + ") and " + expression
+	}
+	if o.request.Netns == "" && o.request.Interface == "" && row.Key.Netns != 0 {
+		o.request.Netns = fmt.Sprintf("inode:%d", row.Key.Netns)
+	}
+	return &o
 }
 
 // finish prints the last table, and what it means.

@@ -192,8 +192,9 @@ the key "type": "row" for a row, "others" for packets that found no room in one,
 "counter" for a counter that has changed. "drop" is false in a row of packets that are no
 drops.
 
-On a terminal the table stays in place: up and down mark a row, enter says the command that
-shows packets like those of the row with their stacks, q and Ctrl-C end the run.
+On a terminal the table stays in place: up and down mark a row, enter shows the packets of
+its reason and location with their stacks as they come, and enter or q comes back to the
+table. There, q and Ctrl-C end the run.
 
 Packets that are no IP, messages between sockets for example, are not counted. At most
 16384 rows are kept; what is beyond is counted, and told.

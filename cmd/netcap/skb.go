@@ -59,6 +59,8 @@ type skbOptions struct {
 
 	// collect makes another sink than the command line says, nil for none.
 	collect func(*plan.Plan) output
+	// only chooses the packets that are shown, nil for all.
+	only func(*event.Record) bool
 }
 
 const (
@@ -328,6 +330,9 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	if slices.ContainsFunc(o.destinations, func(d destination) bool { return d.kind != kindPcap }) {
 		out = sink.NewOrder(out, kernel.Monotonic)
+	}
+	if o.only != nil {
+		out = sink.NewOnly(out, o.only)
 	}
 	closed := false
 	closeOutput := func() error {

@@ -94,13 +94,49 @@ func (ns *namespace) toss(t *testing.T, address string, n, size, ttl int) {
 	}
 }
 
+// storm sends n datagrams to a port where nobody listens, 50 in each system call, which
+// the kernel takes apart (udp(7), UDP_SEGMENT).
+func (ns *namespace) storm(t *testing.T, address string, n int) {
+	t.Helper()
+	const each, size = 50, 22
+	ns.features(t, "eth0", "tx-udp-segmentation", "off")
+	err := ns.do(func() error {
+		c, err := net.Dial("udp4", address)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		raw, err := c.(*net.UDPConn).SyscallConn()
+		if err != nil {
+			return err
+		}
+		if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, size) }); e != nil || err != nil {
+			return errors.Join(e, err)
+		}
+		data := make([]byte, each*size)
+		for range n / each {
+			_, err := c.Write(data)
+			for errors.Is(err, syscall.ECONNREFUSED) { // the answer to one before; nothing was sent
+				_, err = c.Write(data)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 var sentDropped = regexp.MustCompile(`dropped (\d+)`)
 
 // TestDrops has packets dropped in fourteen ways. Each is named, and counted as the kernel
 // counts it, in a storm too.
 func TestDrops(t *testing.T) {
 	p := newPair(t)
-	const few, storm = 3, 10000
+	const few, storm = 3, 100000
 	p.left.ip(t, "route add default via "+right4, "neigh replace "+right4+" lladdr "+rightMAC+" dev eth0")
 	p.right.ip(t, "link add behind type dummy", "address add 10.228.0.1/24 dev behind", "link set behind up",
 		"neigh replace "+left4+" lladdr "+leftMAC+" dev eth0")
@@ -165,7 +201,7 @@ func TestDrops(t *testing.T) {
 	})
 	p.left.inject(t, "eth0", append(slices.Clone(ethernet), packet4("10.228.0.9", right4, protoUDP, datagram(9012, 0))...))
 	p.left.toss(t, "10.227.0.99:9013", few, 100, 0)
-	p.left.toss(t, right4+":9100", storm, 22, 0)
+	p.left.storm(t, right4+":9100", storm)
 	eventually(t, "the neighbour is given up", func() bool {
 		return strings.Contains(p.left.in(t, "", "ip", "neigh", "show", "10.227.0.99"), "FAILED")
 	})
@@ -277,4 +313,67 @@ func TestDrops(t *testing.T) {
 	if got := counters["snmp Udp RcvbufErrors"]; got != full {
 		t.Errorf("RcvbufErrors has risen by %d, netcap says %d: %s", full, got, fmt.Sprint(counters))
 	}
+}
+
+// TestDropsOnTerminal marks a row on a terminal and looks at its packets.
+func TestDropsOnTerminal(t *testing.T) {
+	p := newPair(t)
+	keyboard, terminal := newTerminal(t)
+	n := command{ns: p.right, words: []string{program, "drops", "--interval", "200ms", "-e", "udp"}, stdin: terminal, stdout: terminal}.start(t)
+	screen := collect(keyboard)
+	terminal.Close()
+	shown := func(what string) {
+		t.Helper()
+		from := len(screen.String())
+		eventually(t, fmt.Sprintf("%q is on the screen", what), func() bool {
+			p.left.toss(t, right4+":9010", 1, 100, 0)
+			return strings.Contains(screen.String()[from:], what)
+		})
+	}
+	press := func(keys string) {
+		t.Helper()
+		if _, err := keyboard.WriteString(keys); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown("udp/9010")
+	press("j")
+	shown("enter shows")
+	press("\r")
+	shown("packet's kstack:")
+	if text := screen.String(); !strings.Contains(text, "UDP, length 100") || kernelGivesReasons(t) && !strings.Contains(text, "[reason NO_SOCKET at ") {
+		t.Errorf("no packet of the row: %s", text)
+	}
+	press("\r")
+	shown("enter shows")
+	press("q")
+	n.exit()
+	if n.code() != 0 || !strings.Contains(screen.String(), "nobody listens") {
+		t.Errorf("exit code %d: %s\n%s", n.code(), screen, n.err)
+	}
+}
+
+// newTerminal makes a pseudoterminal, see pty(7).
+func newTerminal(t *testing.T) (keyboard, terminal *os.File) {
+	t.Helper()
+	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { keyboard.Close() })
+	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 160}); err != nil {
+		t.Fatal(err)
+	}
+	return keyboard, terminal
 }
