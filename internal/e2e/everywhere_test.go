@@ -362,7 +362,7 @@ func markLate(frames []frame) {
 }
 
 // wide has tcpdump keep large packets that come in a burst.
-var wide = []string{"-B", "32768"}
+var wide = []string{"-B", "131072"}
 
 // check compares what was seen at a function with the frames of the devices.
 func check(t *testing.T, s stop, packets []seen, device map[string][]frame, table *table) {

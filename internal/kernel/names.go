@@ -196,7 +196,10 @@ func (n *Names) readReasons() {
 		return e.Values
 	}
 	for _, v := range enum("skb_drop_reason") {
-		name := strings.TrimPrefix(strings.TrimPrefix(v.Name, "SKB_DROP_REASON_"), "SKB_")
+		name, ok := strings.CutPrefix(v.Name, "SKB_DROP_REASON_")
+		if !ok { // SKB_CONSUMED
+			name = strings.TrimPrefix(v.Name, "SKB_")
+		}
 		if name == "SUBSYS_MASK" || name == "MAX" {
 			continue
 		}
