@@ -62,44 +62,21 @@ func (ns *namespace) sysctl(t *testing.T, name, value string) {
 // toss sends datagrams that need not arrive.
 func (ns *namespace) toss(t *testing.T, address string, n, size, ttl int) {
 	t.Helper()
-	err := ns.do(func() error {
-		c, err := net.Dial("udp4", address)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		raw, err := c.(*net.UDPConn).SyscallConn()
-		if err != nil {
-			return err
-		}
-		if ttl > 0 {
-			if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, ttl) }); e != nil || err != nil {
-				return errors.Join(e, err)
-			}
-		}
-		for range n {
-			_, err := c.Write(make([]byte, size))
-			for errors.Is(err, syscall.ECONNREFUSED) { // the answer to one before; nothing was sent
-				_, err = c.Write(make([]byte, size))
-			}
-			if err != nil && !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.ENETUNREACH) &&
-				!errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.ENOBUFS) {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ns.cast(t, address, n, size, unix.IPPROTO_IP, unix.IP_TTL, ttl)
 }
 
-// storm sends n datagrams to a port where nobody listens, 50 in each system call, which
-// the kernel takes apart (udp(7), UDP_SEGMENT).
+// storm sends n datagrams, 50 in each system call, which the kernel takes apart (udp(7),
+// UDP_SEGMENT).
 func (ns *namespace) storm(t *testing.T, address string, n int) {
 	t.Helper()
 	const each, size = 50, 22
 	ns.features(t, "eth0", "tx-udp-segmentation", "off")
+	ns.cast(t, address, n/each, each*size, unix.IPPROTO_UDP, unix.UDP_SEGMENT, size)
+}
+
+// cast sends n times so many bytes from a socket with an option if that is not 0.
+func (ns *namespace) cast(t *testing.T, address string, n, size, level, option, value int) {
+	t.Helper()
 	err := ns.do(func() error {
 		c, err := net.Dial("udp4", address)
 		if err != nil {
@@ -110,16 +87,19 @@ func (ns *namespace) storm(t *testing.T, address string, n int) {
 		if err != nil {
 			return err
 		}
-		if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, size) }); e != nil || err != nil {
-			return errors.Join(e, err)
+		if value > 0 {
+			if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, value) }); e != nil || err != nil {
+				return errors.Join(e, err)
+			}
 		}
-		data := make([]byte, each*size)
-		for range n / each {
+		data := make([]byte, size)
+		for range n {
 			_, err := c.Write(data)
 			for errors.Is(err, syscall.ECONNREFUSED) { // the answer to one before; nothing was sent
 				_, err = c.Write(data)
 			}
-			if err != nil {
+			if err != nil && !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.ENETUNREACH) &&
+				!errors.Is(err, syscall.EPERM) && !errors.Is(err, syscall.ENOBUFS) {
 				return err
 			}
 		}

@@ -42,7 +42,6 @@ func mac(text string) []byte {
 	return m
 }
 
-func (f frame) to(text string) bool   { return bytes.Equal(f.data[0:6], mac(text)) }
 func (f frame) from(text string) bool { return bytes.Equal(f.data[6:12], mac(text)) }
 func (f frame) kind() int             { return int(binary.BigEndian.Uint16(f.data[12:])) }
 func (f frame) is4(proto int) bool    { return f.kind() == typeIPv4 && int(f.data[23]) == proto }
