@@ -60,6 +60,15 @@ static __always_inline __u64 instruction_of(struct pt_regs *ctx)
 #endif
 }
 
+static __always_inline __u64 returned_by(struct pt_regs *ctx)
+{
+#if defined(__TARGET_ARCH_x86)
+	return ctx->ax;
+#elif defined(__TARGET_ARCH_arm64)
+	return ctx->regs[0];
+#endif
+}
+
 /* Where the arguments on the stack begin at a function's entry. */
 static __always_inline const void *stack_of(struct pt_regs *ctx)
 {
@@ -129,6 +138,8 @@ static __always_inline struct target entry_target(struct pt_regs *ctx)
 	target.argument = (__u64)target.skb;
 	if (probe_indirect)
 		target.skb = follow_pointer(target.skb);
+	target.location = (__u64)entry_argument(ctx, probe_location);
+	target.reason = probe_reason == NO_ARGUMENT ? NO_REASON : (__u32)(__u64)entry_argument(ctx, probe_reason);
 	return target;
 }
 
@@ -146,6 +157,8 @@ static __always_inline struct target trampoline_target(struct bpf_raw_tracepoint
 		target.skb = follow_pointer(target.skb);
 	if (probe_returns)
 		target.moment = MOMENT_CALLED;
+	target.location = (__u64)argument_of(ctx, probe_location);
+	target.reason = probe_reason == NO_ARGUMENT ? NO_REASON : (__u32)(__u64)argument_of(ctx, probe_reason);
 	return target;
 }
 
@@ -157,6 +170,7 @@ static __always_inline struct target shared_target(struct pt_regs *ctx, __u64 co
 		.sk = entry_argument(ctx, COOKIE_SOCK(cookie)),
 		.extra = (__u64)entry_argument(ctx, COOKIE_EXTRA(cookie)),
 		.probe = COOKIE_INDEX(cookie),
+		.reason = NO_REASON,
 	};
 
 	target.argument = (__u64)target.skb;
@@ -170,7 +184,7 @@ int netcap_kprobe(struct pt_regs *ctx)
 {
 	struct target target = entry_target(ctx);
 
-	return capture(&target);
+	return capture(ctx, &target);
 }
 
 SEC("kprobe")
@@ -178,7 +192,7 @@ int netcap_kprobe_list(struct pt_regs *ctx)
 {
 	struct target target = entry_target(ctx);
 
-	return capture_list(&target);
+	return capture_list(ctx, &target);
 }
 
 SEC("kprobe")
@@ -186,7 +200,7 @@ int netcap_kprobe_frame(struct pt_regs *ctx)
 {
 	struct target target = entry_target(ctx);
 
-	return capture_frame(&target);
+	return capture_frame(ctx, &target);
 }
 
 SEC("kprobe.multi")
@@ -194,7 +208,7 @@ int netcap_kprobe_multi(struct pt_regs *ctx)
 {
 	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
 
-	return capture(&target);
+	return capture(ctx, &target);
 }
 
 SEC("kprobe.multi")
@@ -202,7 +216,7 @@ int netcap_kprobe_multi_list(struct pt_regs *ctx)
 {
 	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
 
-	return capture_list(&target);
+	return capture_list(ctx, &target);
 }
 
 SEC("kprobe.multi")
@@ -210,7 +224,7 @@ int netcap_kprobe_multi_frame(struct pt_regs *ctx)
 {
 	struct target target = shared_target(ctx, bpf_get_attach_cookie(ctx));
 
-	return capture_frame(&target);
+	return capture_frame(ctx, &target);
 }
 
 /* The cookies of probes by the address of their function, where the kernel has
@@ -251,7 +265,7 @@ int netcap_kprobe_shared(struct pt_regs *ctx)
 	if (!cookie)
 		return 0;
 	target = shared_target(ctx, *cookie);
-	return capture(&target);
+	return capture(ctx, &target);
 }
 
 SEC("kprobe")
@@ -263,7 +277,7 @@ int netcap_kprobe_shared_list(struct pt_regs *ctx)
 	if (!cookie)
 		return 0;
 	target = shared_target(ctx, *cookie);
-	return capture_list(&target);
+	return capture_list(ctx, &target);
 }
 
 SEC("kprobe")
@@ -275,7 +289,7 @@ int netcap_kprobe_shared_frame(struct pt_regs *ctx)
 	if (!cookie)
 		return 0;
 	target = shared_target(ctx, *cookie);
-	return capture_frame(&target);
+	return capture_frame(ctx, &target);
 }
 
 SEC("fentry")
@@ -283,7 +297,7 @@ int netcap_fentry(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
-	return capture(&target);
+	return capture(ctx, &target);
 }
 
 SEC("fentry")
@@ -291,7 +305,7 @@ int netcap_fentry_list(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
-	return capture_list(&target);
+	return capture_list(ctx, &target);
 }
 
 SEC("fentry")
@@ -299,7 +313,7 @@ int netcap_fentry_frame(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
-	return capture_frame(&target);
+	return capture_frame(ctx, &target);
 }
 
 SEC("fexit")
@@ -313,7 +327,12 @@ int netcap_raw_tracepoint(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
-	return capture(&target);
+	if (tally)
+		target.location = caller_of(ctx, target.location);
+	capture(ctx, &target);
+	if (tally)
+		forget_decision(target.skb);
+	return 0;
 }
 
 SEC("tp_btf")
@@ -321,7 +340,7 @@ int netcap_tp_btf(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct target target = trampoline_target(ctx);
 
-	return capture(&target);
+	return capture(ctx, &target);
 }
 
 /* The programs that keep the owners of sockets up to date. */
@@ -347,6 +366,68 @@ SEC("kprobe")
 int netcap_learn_closed(struct pt_regs *ctx)
 {
 	return learn_closed(register_of(ctx, 0));
+}
+
+/* The functions that are listened to in order to tell what has dropped a packet. */
+SEC("kprobe")
+int netcap_note_chain(struct pt_regs *ctx)
+{
+	return note_chain(register_of(ctx, 0), register_of(ctx, 1));
+}
+
+SEC("kprobe")
+int netcap_note_immediate(struct pt_regs *ctx)
+{
+	return note_immediate(register_of(ctx, 0), register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_note_rejection(struct pt_regs *ctx)
+{
+	return note_rejection(register_of(ctx, 0), register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_note_lookup(struct pt_regs *ctx)
+{
+	return note_lookup(register_of(ctx, 0), register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_note_target(struct pt_regs *ctx)
+{
+	return note_target(register_of(ctx, 0), register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_note_rejected(struct pt_regs *ctx)
+{
+	return note_rejected(register_of(ctx, 0));
+}
+
+SEC("kprobe")
+int netcap_note_table(struct pt_regs *ctx)
+{
+	return note_table(register_of(ctx, probe_arg), register_of(ctx, probe_sock), register_of(ctx, probe_extra));
+}
+
+SEC("kretprobe")
+int netcap_note_verdict(struct pt_regs *ctx)
+{
+	return note_verdict(returned_by(ctx));
+}
+
+SEC("kprobe")
+int netcap_note_answer(struct pt_regs *ctx)
+{
+	return note_answer(register_of(ctx, probe_arg), probe_value, (__u64)register_of(ctx, 1),
+			   (__u64)register_of(ctx, 2));
+}
+
+SEC("kprobe")
+int netcap_note_receiver(struct pt_regs *ctx)
+{
+	return note_receiver(register_of(ctx, probe_sock), register_of(ctx, probe_arg));
 }
 
 /* The functions that are listened to in order to follow packets.

@@ -54,10 +54,12 @@ type ProbesDetails struct {
 	Tid       uint32
 	Owner     uint32
 	Uid       uint32
+	Location  uint64
+	Reason    uint32
 	Why       uint8
 	Context   uint8
 	Moment    uint8
-	Unused    [5]uint8
+	Unused    uint8
 	Comm      [16]int8
 	OwnerComm [16]int8
 	Ifname    [16]int8
@@ -94,17 +96,78 @@ type ProbesOwner struct {
 	Comm   [2]uint64
 }
 
+type ProbesTallyKey struct {
+	_        structs.HostLayout
+	Location uint64
+	Cause    uint64
+	Reason   uint32
+	Netns    uint32
+	Ifindex  uint32
+	Type     uint16
+	Port     uint16
+	Protocol uint8
+	Unused   [7]uint8
+}
+
+type ProbesTallyOthers struct {
+	_       structs.HostLayout
+	Packets uint64
+	Bytes   uint64
+}
+
+type ProbesTallyRow struct {
+	_       structs.HostLayout
+	Packets uint64
+	Bytes   uint64
+	Begun   uint64
+	Mono    uint64
+	Skb     uint64
+	Details ProbesDetails
+	Cause   struct {
+		_          structs.HostLayout
+		Rule       uint64
+		Kind       uint8
+		Family     uint8
+		Hook       uint8
+		HookFamily uint8
+		Unused     uint32
+		Table      [32]int8
+		Chain      [32]int8
+	}
+	Busy         uint32
+	Len          uint32
+	Caplen       uint32
+	Queued       uint32
+	Backlog      uint32
+	Room         uint32
+	QdiscLength  uint32
+	QdiscLimit   uint32
+	State        uint8
+	Family       uint8
+	Receiver     uint8
+	Answer       uint8
+	SockProtocol uint16
+	AnswerType   uint8
+	AnswerCode   uint8
+	Qdisc        [16]int8
+	Packet       [128]uint8
+	Ended        uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ProbesMapBeyond                   = "beyond"
 	ProbesMapCalls                    = "calls"
 	ProbesMapCounters                 = "counters"
 	ProbesMapFollowed                 = "followed"
 	ProbesMapHeads                    = "heads"
+	ProbesMapNotes                    = "notes"
 	ProbesMapOwners                   = "owners"
 	ProbesMapPlaces                   = "places"
 	ProbesMapRing                     = "ring"
+	ProbesMapRows                     = "rows"
 	ProbesMapSlots                    = "slots"
 	ProbesMapStrays                   = "strays"
 	ProbesProgNetcapFentry            = "netcap_fentry"
@@ -132,6 +195,16 @@ const (
 	ProbesProgNetcapLearnClosed       = "netcap_learn_closed"
 	ProbesProgNetcapLearnConnection   = "netcap_learn_connection"
 	ProbesProgNetcapLearnSocket       = "netcap_learn_socket"
+	ProbesProgNetcapNoteAnswer        = "netcap_note_answer"
+	ProbesProgNetcapNoteChain         = "netcap_note_chain"
+	ProbesProgNetcapNoteImmediate     = "netcap_note_immediate"
+	ProbesProgNetcapNoteLookup        = "netcap_note_lookup"
+	ProbesProgNetcapNoteReceiver      = "netcap_note_receiver"
+	ProbesProgNetcapNoteRejected      = "netcap_note_rejected"
+	ProbesProgNetcapNoteRejection     = "netcap_note_rejection"
+	ProbesProgNetcapNoteTable         = "netcap_note_table"
+	ProbesProgNetcapNoteTarget        = "netcap_note_target"
+	ProbesProgNetcapNoteVerdict       = "netcap_note_verdict"
 	ProbesProgNetcapRawTracepoint     = "netcap_raw_tracepoint"
 	ProbesProgNetcapTpBtf             = "netcap_tp_btf"
 	ProbesVarCpuOffsets               = "cpu_offsets"
@@ -139,12 +212,14 @@ const (
 	ProbesVarDropNoDevice             = "drop_no_device"
 	ProbesVarFilterReadsAddresses     = "filter_reads_addresses"
 	ProbesVarFollow                   = "follow"
+	ProbesVarFreers                   = "freers"
 	ProbesVarHeaderBytes              = "header_bytes"
 	ProbesVarInnerMode                = "inner_mode"
 	ProbesVarNameAccepts              = "name_accepts"
 	ProbesVarNameEnds                 = "name_ends"
 	ProbesVarNameLoops                = "name_loops"
 	ProbesVarNameStarts               = "name_starts"
+	ProbesVarNetfilter                = "netfilter"
 	ProbesVarPagesDirect              = "pages_direct"
 	ProbesVarPagesMap                 = "pages_map"
 	ProbesVarPagesShift               = "pages_shift"
@@ -153,6 +228,8 @@ const (
 	ProbesVarProbeExtra               = "probe_extra"
 	ProbesVarProbeIndex               = "probe_index"
 	ProbesVarProbeIndirect            = "probe_indirect"
+	ProbesVarProbeLocation            = "probe_location"
+	ProbesVarProbeReason              = "probe_reason"
 	ProbesVarProbeReturns             = "probe_returns"
 	ProbesVarProbeSock                = "probe_sock"
 	ProbesVarProbeValue               = "probe_value"
@@ -173,9 +250,12 @@ const (
 	ProbesVarScopeUid                 = "scope_uid"
 	ProbesVarScoped                   = "scoped"
 	ProbesVarSnaplen                  = "snaplen"
+	ProbesVarStackDepth               = "stack_depth"
 	ProbesVarStripes                  = "stripes"
 	ProbesVarSupplyHeaders            = "supply_headers"
 	ProbesVarTakeData                 = "take_data"
+	ProbesVarTally                    = "tally"
+	ProbesVarTallyAll                 = "tally_all"
 	ProbesVarVxlanPorts               = "vxlan_ports"
 	ProbesVarWakeupBytes              = "wakeup_bytes"
 	ProbesVarWithDetails              = "with_details"
@@ -248,6 +328,16 @@ type ProbesProgramSpecs struct {
 	NetcapLearnClosed       *ebpf.ProgramSpec `ebpf:"netcap_learn_closed"`
 	NetcapLearnConnection   *ebpf.ProgramSpec `ebpf:"netcap_learn_connection"`
 	NetcapLearnSocket       *ebpf.ProgramSpec `ebpf:"netcap_learn_socket"`
+	NetcapNoteAnswer        *ebpf.ProgramSpec `ebpf:"netcap_note_answer"`
+	NetcapNoteChain         *ebpf.ProgramSpec `ebpf:"netcap_note_chain"`
+	NetcapNoteImmediate     *ebpf.ProgramSpec `ebpf:"netcap_note_immediate"`
+	NetcapNoteLookup        *ebpf.ProgramSpec `ebpf:"netcap_note_lookup"`
+	NetcapNoteReceiver      *ebpf.ProgramSpec `ebpf:"netcap_note_receiver"`
+	NetcapNoteRejected      *ebpf.ProgramSpec `ebpf:"netcap_note_rejected"`
+	NetcapNoteRejection     *ebpf.ProgramSpec `ebpf:"netcap_note_rejection"`
+	NetcapNoteTable         *ebpf.ProgramSpec `ebpf:"netcap_note_table"`
+	NetcapNoteTarget        *ebpf.ProgramSpec `ebpf:"netcap_note_target"`
+	NetcapNoteVerdict       *ebpf.ProgramSpec `ebpf:"netcap_note_verdict"`
 	NetcapRawTracepoint     *ebpf.ProgramSpec `ebpf:"netcap_raw_tracepoint"`
 	NetcapTpBtf             *ebpf.ProgramSpec `ebpf:"netcap_tp_btf"`
 }
@@ -256,13 +346,16 @@ type ProbesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesMapSpecs struct {
+	Beyond   *ebpf.MapSpec `ebpf:"beyond"`
 	Calls    *ebpf.MapSpec `ebpf:"calls"`
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Followed *ebpf.MapSpec `ebpf:"followed"`
 	Heads    *ebpf.MapSpec `ebpf:"heads"`
+	Notes    *ebpf.MapSpec `ebpf:"notes"`
 	Owners   *ebpf.MapSpec `ebpf:"owners"`
 	Places   *ebpf.MapSpec `ebpf:"places"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
+	Rows     *ebpf.MapSpec `ebpf:"rows"`
 	Slots    *ebpf.MapSpec `ebpf:"slots"`
 	Strays   *ebpf.MapSpec `ebpf:"strays"`
 }
@@ -276,12 +369,14 @@ type ProbesVariableSpecs struct {
 	DropNoDevice         *ebpf.VariableSpec `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.VariableSpec `ebpf:"filter_reads_addresses"`
 	Follow               *ebpf.VariableSpec `ebpf:"follow"`
+	Freers               *ebpf.VariableSpec `ebpf:"freers"`
 	HeaderBytes          *ebpf.VariableSpec `ebpf:"header_bytes"`
 	InnerMode            *ebpf.VariableSpec `ebpf:"inner_mode"`
 	NameAccepts          *ebpf.VariableSpec `ebpf:"name_accepts"`
 	NameEnds             *ebpf.VariableSpec `ebpf:"name_ends"`
 	NameLoops            *ebpf.VariableSpec `ebpf:"name_loops"`
 	NameStarts           *ebpf.VariableSpec `ebpf:"name_starts"`
+	Netfilter            *ebpf.VariableSpec `ebpf:"netfilter"`
 	PagesDirect          *ebpf.VariableSpec `ebpf:"pages_direct"`
 	PagesMap             *ebpf.VariableSpec `ebpf:"pages_map"`
 	PagesShift           *ebpf.VariableSpec `ebpf:"pages_shift"`
@@ -290,6 +385,8 @@ type ProbesVariableSpecs struct {
 	ProbeExtra           *ebpf.VariableSpec `ebpf:"probe_extra"`
 	ProbeIndex           *ebpf.VariableSpec `ebpf:"probe_index"`
 	ProbeIndirect        *ebpf.VariableSpec `ebpf:"probe_indirect"`
+	ProbeLocation        *ebpf.VariableSpec `ebpf:"probe_location"`
+	ProbeReason          *ebpf.VariableSpec `ebpf:"probe_reason"`
 	ProbeReturns         *ebpf.VariableSpec `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.VariableSpec `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.VariableSpec `ebpf:"probe_value"`
@@ -310,9 +407,12 @@ type ProbesVariableSpecs struct {
 	ScopeUid             *ebpf.VariableSpec `ebpf:"scope_uid"`
 	Scoped               *ebpf.VariableSpec `ebpf:"scoped"`
 	Snaplen              *ebpf.VariableSpec `ebpf:"snaplen"`
+	StackDepth           *ebpf.VariableSpec `ebpf:"stack_depth"`
 	Stripes              *ebpf.VariableSpec `ebpf:"stripes"`
 	SupplyHeaders        *ebpf.VariableSpec `ebpf:"supply_headers"`
 	TakeData             *ebpf.VariableSpec `ebpf:"take_data"`
+	Tally                *ebpf.VariableSpec `ebpf:"tally"`
+	TallyAll             *ebpf.VariableSpec `ebpf:"tally_all"`
 	VxlanPorts           *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 	WakeupBytes          *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 	WithDetails          *ebpf.VariableSpec `ebpf:"with_details"`
@@ -338,26 +438,32 @@ func (o *ProbesObjects) Close() error {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesMaps struct {
+	Beyond   *ebpf.Map `ebpf:"beyond"`
 	Calls    *ebpf.Map `ebpf:"calls"`
 	Counters *ebpf.Map `ebpf:"counters"`
 	Followed *ebpf.Map `ebpf:"followed"`
 	Heads    *ebpf.Map `ebpf:"heads"`
+	Notes    *ebpf.Map `ebpf:"notes"`
 	Owners   *ebpf.Map `ebpf:"owners"`
 	Places   *ebpf.Map `ebpf:"places"`
 	Ring     *ebpf.Map `ebpf:"ring"`
+	Rows     *ebpf.Map `ebpf:"rows"`
 	Slots    *ebpf.Map `ebpf:"slots"`
 	Strays   *ebpf.Map `ebpf:"strays"`
 }
 
 func (m *ProbesMaps) Close() error {
 	return _ProbesClose(
+		m.Beyond,
 		m.Calls,
 		m.Counters,
 		m.Followed,
 		m.Heads,
+		m.Notes,
 		m.Owners,
 		m.Places,
 		m.Ring,
+		m.Rows,
 		m.Slots,
 		m.Strays,
 	)
@@ -372,12 +478,14 @@ type ProbesVariables struct {
 	DropNoDevice         *ebpf.Variable `ebpf:"drop_no_device"`
 	FilterReadsAddresses *ebpf.Variable `ebpf:"filter_reads_addresses"`
 	Follow               *ebpf.Variable `ebpf:"follow"`
+	Freers               *ebpf.Variable `ebpf:"freers"`
 	HeaderBytes          *ebpf.Variable `ebpf:"header_bytes"`
 	InnerMode            *ebpf.Variable `ebpf:"inner_mode"`
 	NameAccepts          *ebpf.Variable `ebpf:"name_accepts"`
 	NameEnds             *ebpf.Variable `ebpf:"name_ends"`
 	NameLoops            *ebpf.Variable `ebpf:"name_loops"`
 	NameStarts           *ebpf.Variable `ebpf:"name_starts"`
+	Netfilter            *ebpf.Variable `ebpf:"netfilter"`
 	PagesDirect          *ebpf.Variable `ebpf:"pages_direct"`
 	PagesMap             *ebpf.Variable `ebpf:"pages_map"`
 	PagesShift           *ebpf.Variable `ebpf:"pages_shift"`
@@ -386,6 +494,8 @@ type ProbesVariables struct {
 	ProbeExtra           *ebpf.Variable `ebpf:"probe_extra"`
 	ProbeIndex           *ebpf.Variable `ebpf:"probe_index"`
 	ProbeIndirect        *ebpf.Variable `ebpf:"probe_indirect"`
+	ProbeLocation        *ebpf.Variable `ebpf:"probe_location"`
+	ProbeReason          *ebpf.Variable `ebpf:"probe_reason"`
 	ProbeReturns         *ebpf.Variable `ebpf:"probe_returns"`
 	ProbeSock            *ebpf.Variable `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.Variable `ebpf:"probe_value"`
@@ -406,9 +516,12 @@ type ProbesVariables struct {
 	ScopeUid             *ebpf.Variable `ebpf:"scope_uid"`
 	Scoped               *ebpf.Variable `ebpf:"scoped"`
 	Snaplen              *ebpf.Variable `ebpf:"snaplen"`
+	StackDepth           *ebpf.Variable `ebpf:"stack_depth"`
 	Stripes              *ebpf.Variable `ebpf:"stripes"`
 	SupplyHeaders        *ebpf.Variable `ebpf:"supply_headers"`
 	TakeData             *ebpf.Variable `ebpf:"take_data"`
+	Tally                *ebpf.Variable `ebpf:"tally"`
+	TallyAll             *ebpf.Variable `ebpf:"tally_all"`
 	VxlanPorts           *ebpf.Variable `ebpf:"vxlan_ports"`
 	WakeupBytes          *ebpf.Variable `ebpf:"wakeup_bytes"`
 	WithDetails          *ebpf.Variable `ebpf:"with_details"`
@@ -443,6 +556,16 @@ type ProbesPrograms struct {
 	NetcapLearnClosed       *ebpf.Program `ebpf:"netcap_learn_closed"`
 	NetcapLearnConnection   *ebpf.Program `ebpf:"netcap_learn_connection"`
 	NetcapLearnSocket       *ebpf.Program `ebpf:"netcap_learn_socket"`
+	NetcapNoteAnswer        *ebpf.Program `ebpf:"netcap_note_answer"`
+	NetcapNoteChain         *ebpf.Program `ebpf:"netcap_note_chain"`
+	NetcapNoteImmediate     *ebpf.Program `ebpf:"netcap_note_immediate"`
+	NetcapNoteLookup        *ebpf.Program `ebpf:"netcap_note_lookup"`
+	NetcapNoteReceiver      *ebpf.Program `ebpf:"netcap_note_receiver"`
+	NetcapNoteRejected      *ebpf.Program `ebpf:"netcap_note_rejected"`
+	NetcapNoteRejection     *ebpf.Program `ebpf:"netcap_note_rejection"`
+	NetcapNoteTable         *ebpf.Program `ebpf:"netcap_note_table"`
+	NetcapNoteTarget        *ebpf.Program `ebpf:"netcap_note_target"`
+	NetcapNoteVerdict       *ebpf.Program `ebpf:"netcap_note_verdict"`
 	NetcapRawTracepoint     *ebpf.Program `ebpf:"netcap_raw_tracepoint"`
 	NetcapTpBtf             *ebpf.Program `ebpf:"netcap_tp_btf"`
 }
@@ -474,6 +597,16 @@ func (p *ProbesPrograms) Close() error {
 		p.NetcapLearnClosed,
 		p.NetcapLearnConnection,
 		p.NetcapLearnSocket,
+		p.NetcapNoteAnswer,
+		p.NetcapNoteChain,
+		p.NetcapNoteImmediate,
+		p.NetcapNoteLookup,
+		p.NetcapNoteReceiver,
+		p.NetcapNoteRejected,
+		p.NetcapNoteRejection,
+		p.NetcapNoteTable,
+		p.NetcapNoteTarget,
+		p.NetcapNoteVerdict,
 		p.NetcapRawTracepoint,
 		p.NetcapTpBtf,
 	)

@@ -26,8 +26,9 @@ var arrows = map[string][]string{
 	"internal/packet":  {"internal/event"},
 	"internal/sink":    {"internal/event", "internal/packet"},
 	"internal/capture": {"internal/event", "internal/sink"},
+	"internal/drops":   {"bpf", "internal/sink"},
 	"cmd/netcap": {
-		"filter", "internal/capture", "internal/event", "internal/kernel", "internal/plan",
+		"filter", "internal/capture", "internal/drops", "internal/event", "internal/kernel", "internal/plan",
 		"internal/prog", "internal/session", "internal/sink",
 	},
 }

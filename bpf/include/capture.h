@@ -6,6 +6,7 @@
 #include "scope.h"
 #include "follow.h"
 #include "supply.h"
+#include "tally.h"
 #include "tunnel.h"
 #include "walk.h"
 
@@ -276,13 +277,28 @@ static __always_inline bool matches(struct slot *slot)
 	return netcap_filter(slot->packet, slot->packet + end, slot->frame.whole);
 }
 
-static __always_inline __u32 examine(struct slot *slot, const bool is_frame)
+/* The kernel stack. What it is too short for is set to 0 by the kernel, and so is
+ * all of it if there is none.
+ */
+static __always_inline void note_stack(void *ctx, struct slot *slot)
+{
+	if (stack_depth)
+		bpf_get_stack(ctx, &slot->stack[STACK_MAX - stack_depth], 8 * stack_depth, 0);
+}
+
+/* ctx is that of the attach shell, or 0 if it has noted the stack. */
+static __always_inline __u32 examine(void *ctx, struct slot *slot, const bool is_frame)
 {
 	__u32 verdict;
 
 	if (follow)
 		netcap_recognize(slot->hit.slot);
 	verdict = normalise(slot, is_frame);
+	if (tally && tally_all && verdict == COUNT(lost_no_header)) {
+		slot->frame.whole = ((const struct sk_buff *)slot->skb)->len;
+		slot->walk.filled = 0;
+		return netcap_tally(slot->hit.slot);
+	}
 	if (verdict != COUNT(captured))
 		return verdict;
 	if (!follow || !slot->hit.trail) {
@@ -291,6 +307,10 @@ static __always_inline __u32 examine(struct slot *slot, const bool is_frame)
 		if (follow && !is_frame)
 			begin_trail(slot);
 	}
+	if (tally)
+		return netcap_tally(slot->hit.slot);
+	if (ctx)
+		note_stack(ctx, slot);
 	verdict = netcap_submit(slot->hit.slot);
 	if (follow && (verdict == COUNT(captured) || verdict == COUNT(lost_ring)))
 		netcap_keep(slot->hit.slot);
@@ -305,6 +325,8 @@ struct target {
 	__u64 argument; /* with the skb, as the function has it */
 	__u32 probe;  /* position in the plan */
 	__u32 moment; /* enum moment */
+	__u64 location; /* who frees the skb, or 0 */
+	__u32 reason;	/* all ones if there is none */
 };
 
 static __always_inline struct slot *prepare(const struct target *target, __u32 cpu)
@@ -320,11 +342,13 @@ static __always_inline struct slot *prepare(const struct target *target, __u32 c
 	slot->hit.argument = target->argument;
 	slot->hit.probe = target->probe;
 	slot->hit.moment = target->moment;
+	slot->hit.location = target->location;
+	slot->hit.reason = target->reason;
 	return slot;
 }
 
 /* The one pipeline behind every attach shell. */
-static __always_inline int capture(const struct target *target)
+static __always_inline int capture(void *ctx, const struct target *target)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct counts *counts = counts_of(target->probe, cpu);
@@ -341,7 +365,7 @@ static __always_inline int capture(const struct target *target)
 
 		verdict = COUNT(lost_nested);
 		if (slot) {
-			verdict = examine(slot, false);
+			verdict = examine(ctx, slot, false);
 			release(slot);
 		}
 	}
@@ -358,14 +382,14 @@ GLOBAL int netcap_examine_listed(__u32 place)
 {
 	struct slot *slot = slot_at(place);
 
-	return slot ? examine(slot, false) : COUNT(lost_nested);
+	return slot ? examine(0, slot, false) : COUNT(lost_nested);
 }
 
 /* Both struct sk_buff_head and a struct list_head of skbs begin with the
  * address of the first skb, and an skb with that of the next one; the last has
  * that of the list (include/linux/skbuff.h).
  */
-static __always_inline int capture_list(struct target *target)
+static __always_inline int capture_list(void *ctx, struct target *target)
 {
 	const __u64 list = (__u64)target->skb;
 	__u32 cpu = bpf_get_smp_processor_id();
@@ -384,6 +408,8 @@ static __always_inline int capture_list(struct target *target)
 		return 0;
 	}
 	slot = prepare(target, cpu);
+	if (slot)
+		note_stack(ctx, slot); /* a function that is not static has no ctx on v5.10 */
 	for (int i = 0; i < LIST_MAX; i++) {
 		__u64 skb = next;
 
@@ -413,7 +439,7 @@ static __always_inline int capture_list(struct target *target)
 /* An Ethernet frame in a driver's buffer. What is behind the first fragment of
  * several is counted as cut.
  */
-static __always_inline __u32 examine_frame(struct slot *slot, const struct xdp_buff *xdp)
+static __always_inline __u32 examine_frame(void *ctx, struct slot *slot, const struct xdp_buff *xdp)
 {
 	struct sk_buff *copy = (void *)slot->skb;
 	struct xdp_rxq_info *rxq = 0;
@@ -432,10 +458,10 @@ static __always_inline __u32 examine_frame(struct slot *slot, const struct xdp_b
 	copy->len = end - (__u64)data;
 	copy->tail = end - (__u64)data;
 	slot->hit.skb = 0;
-	return examine(slot, true);
+	return examine(ctx, slot, true);
 }
 
-static __always_inline int capture_frame(const struct target *target)
+static __always_inline int capture_frame(void *ctx, const struct target *target)
 {
 	const struct xdp_buff *xdp = (const void *)target->skb;
 	__u32 cpu = bpf_get_smp_processor_id();
@@ -450,7 +476,7 @@ static __always_inline int capture_frame(const struct target *target)
 
 		verdict = COUNT(lost_nested);
 		if (slot) {
-			verdict = examine_frame(slot, xdp);
+			verdict = examine_frame(ctx, slot, xdp);
 			release(slot);
 		}
 	}

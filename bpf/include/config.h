@@ -4,6 +4,25 @@
 
 #include "kernel.h"
 
+/* Offsets in bytes. */
+struct netfilter_layout {
+	__u32 nft;	      /* nf_tables is known */
+	__u32 blobs;	      /* v5.17+: rules are in one piece */
+	__u32 chain_rules;    /* nft_chain: rules_gen_0 or blob_gen_0, and _1 behind it */
+	__u32 chain_table;
+	__u32 chain_name;
+	__u32 base_chain;     /* nft_base_chain.chain */
+	__u32 base_policy;
+	__u32 base_hook;      /* ops.hooknum, */
+	__u32 base_family;    /* and ops.pf */
+	__u32 table_name;
+	__u32 table_family;   /* a bit field */
+	__u32 rule_header;    /* nft_rule: handle and what follows */
+	__u32 set_type;	      /* nft_set.dtype */
+	__u32 xt;	      /* x_tables is known */
+	__u32 table_xt_name;  /* xt_table.name */
+};
+
 /* Constants of a run. Go sets them before the load and the map behind them is
  * frozen, so the verifier knows their values (v5.5, commit a23740ec43ba) and
  * removes the branches that they rule out.
@@ -111,8 +130,35 @@ volatile const __u64 cpu_offsets = 0;
 /* a struct details stands in front of each event */
 volatile const __u32 with_details = 0;
 
+/* addresses of the kernel stack that go before the details, STACK_MAX at most; it
+ * takes details
+ */
+volatile const __u32 stack_depth = 0;
+
 /* packets are followed from their first match on */
 volatile const __u32 follow = 0;
+
+/* packets are counted by what they have in common, and do not go to the ring
+ * buffer
+ */
+volatile const __u32 tally = 0;
+
+/* there is no expression: skbs in which no packet is found count as well */
+volatile const __u32 tally_all = 0;
+
+/* Where things are in the structs of nf_tables and x_tables, modules mostly, whose
+ * types are not those of the kernel image. 0 in known: nothing is looked at.
+ */
+volatile const struct netfilter_layout netfilter = {};
+
+/* functions that free skbs for others, as kfree_skb_list does: the place is their caller.
+ * Unused ones are 0.
+ */
+#define FREERS_MAX 8
+struct extent {
+	__u64 start, end;
+};
+volatile const struct extent freers[FREERS_MAX] = {};
 
 /* bytes waiting in the ring buffer from which on the reader is woken at once */
 volatile const __u32 wakeup_bytes = 1;
@@ -129,6 +175,7 @@ PROBE_CONSTANT __u32 probe_index = 0;
  * above the return address.
  */
 #define NO_ARGUMENT 0xff
+#define NO_REASON 0xffffffff
 #define ON_STACK 0x80
 
 /* the argument with the packet */
@@ -148,6 +195,10 @@ PROBE_CONSTANT __u32 probe_indirect = 0;
 
 /* the return of the call is to be shown: tell which call it is */
 PROBE_CONSTANT __u32 probe_returns = 0;
+
+/* the arguments with the caller that frees the skb and with the reason, or NO_ARGUMENT */
+PROBE_CONSTANT __u32 probe_location = NO_ARGUMENT;
+PROBE_CONSTANT __u32 probe_reason = NO_ARGUMENT;
 
 /* Constants of a function that is listened to in order to follow packets: its skb
  * is probe_arg, and probe_value what it has made of it.

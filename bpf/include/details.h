@@ -99,6 +99,8 @@ static __always_inline void describe(struct slot *slot)
 	d->sock = (__u64)sk;
 	d->extra = hit->extra;
 	d->moment = hit->moment;
+	d->location = hit->location;
+	d->reason = hit->reason;
 	d->context = context_of(hit->cpu);
 	if (follow) {
 		d->parent = hit->parent;

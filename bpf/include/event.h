@@ -101,6 +101,12 @@ enum moment {
 	MOMENT_RETURN,	/* the return, without a packet */
 };
 
+/* The most addresses of a kernel stack. As many as the plan asks for stand in
+ * front of struct details, the innermost first; those that there are not are 0. A
+ * return has none.
+ */
+#define STACK_MAX 127
+
 /* What is known of a hit beyond its packet. It stands in front of struct event
  * if the plan asks for it. Numbers that are not known are 0, but for uid.
  */
@@ -119,13 +125,94 @@ struct details {
 	__u32 tid;
 	__u32 owner;	 /* process that has made the socket */
 	__u32 uid;	 /* of the socket; all ones if there is none */
+	__u64 location;	 /* who frees the skb */
+	__u32 reason;	 /* why, by a number of this kernel; all ones if it does not say */
 	__u8 why;	 /* enum why */
 	__u8 context;	 /* enum context */
 	__u8 moment;	 /* enum moment */
-	__u8 unused[5];
+	__u8 unused;
 	char comm[16];	 /* of the task */
 	char owner_comm[16];
 	char ifname[16];
+};
+
+/* What netfilter has dropped a packet by. */
+enum cause_kind {
+	CAUSE_UNKNOWN,
+	CAUSE_NFT_RULE,	  /* a rule of nftables, by its verdict */
+	CAUSE_NFT_MAP,	  /* a rule of nftables, by a verdict map, or what is behind it */
+	CAUSE_NFT_POLICY, /* the policy of a base chain */
+	CAUSE_NFT_CHAIN,  /* something in a base chain or behind it */
+	CAUSE_IPTABLES,	  /* a table of iptables */
+};
+
+#define CAUSE_NAME 32
+
+struct cause {
+	__u64 rule;		/* handle, 0 if it is not known */
+	__u8 kind;		/* enum cause_kind */
+	__u8 family;		/* NFPROTO_* of the table */
+	__u8 hook;		/* NF_INET_* or its like, of the base chain or the call */
+	__u8 hook_family;	/* NFPROTO_* of the packet at that hook */
+	__u32 unused;
+	char table[CAUSE_NAME];
+	char chain[CAUSE_NAME]; /* that of the rule if there is one, else the base chain */
+};
+
+/* How many rows packets can be counted in, and what is kept of the last one of a
+ * row: its headers.
+ */
+#define TALLY_MAX 16384
+#define TALLY_BYTES 128
+
+/* What the packets that are counted in one row have in common. */
+struct tally_key {
+	__u64 location; /* where the packet was freed, 0 if that is not known */
+	__u64 cause;	/* what tells causes apart, 0 if there is none */
+	__u32 reason;	/* number of this kernel; all ones if it has none */
+	__u32 netns;	/* inode number */
+	__u32 ifindex;
+	__u16 type;	/* of Ethernet */
+	__u16 port;	/* destination; of ICMP type and code */
+	__u8 protocol;	/* of IP */
+	__u8 unused[7];
+};
+
+/* The packets of a row, and the last one of them. Numbers that are not known are
+ * 0.
+ */
+struct tally_row {
+	__u64 packets;
+	__u64 bytes;
+	__u64 begun; /* another number than ended: half of this is of another packet */
+	__u64 mono;  /* bpf_ktime_get_ns() */
+	__u64 skb;
+	struct details details;
+	struct cause cause;
+	__u32 busy;
+	__u32 len;
+	__u32 caplen;
+	__u32 queued;	     /* bytes in the socket's queue */
+	__u32 backlog;	     /* and in its backlog */
+	__u32 room;	     /* that there may be */
+	__u32 qdisc_length;  /* packets in the device's root qdisc */
+	__u32 qdisc_limit;
+	__u8 state;	     /* of the socket: TCP_* */
+	__u8 family;
+	__u8 receiver;	     /* the socket is the one that the packet came to */
+	__u8 answer;	     /* protocol by which the kernel has answered: ICMP, ICMPv6, TCP */
+	__u16 sock_protocol;
+	__u8 answer_type;    /* of ICMP; TCP answers with a reset */
+	__u8 answer_code;
+	char qdisc[16];	     /* its kind */
+	__u8 packet[TALLY_BYTES];
+	__u64 ended;
+};
+
+/* Packets that are in no row. */
+struct tally_others {
+	__u64 packets;
+	__u64 bytes;
 };
 
 /* What became of the hits of one probe on one CPU. Every hit is counted in

@@ -34,6 +34,7 @@ enum {
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_RB_AVAIL_DATA = 0,
+	BPF_NOEXIST = 1,
 };
 
 struct bpf_raw_tracepoint_args {
@@ -149,10 +150,25 @@ struct neighbour___listed {
 	struct hlist_node dev_list;
 };
 
+struct Qdisc_ops {
+	char id[16];
+};
+
+struct qdisc_skb_head {
+	__u32 qlen;
+};
+
+struct Qdisc {
+	__u32 limit;
+	const struct Qdisc_ops *ops;
+	struct qdisc_skb_head q;
+};
+
 struct net_device {
 	char name[16];
 	int ifindex;
 	unsigned short type;
+	struct Qdisc *qdisc;
 	unsigned char *dev_addr;
 	struct in_device *ip_ptr;
 	struct inet6_dev *ip6_ptr;
@@ -200,8 +216,19 @@ typedef struct {
 	unsigned int val;
 } kuid_t;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct sock_backlog {
+	atomic_t rmem_alloc;
+	int len;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sock_backlog sk_backlog;
+	int sk_rcvbuf;
 	struct dst_entry *sk_dst_cache;
 	__u32 sk_txhash;
 	kuid_t sk_uid;
@@ -213,10 +240,6 @@ struct ipv6_pinfo {
 	__s16 hop_limit;
 	__u8 tclass;
 };
-
-typedef struct {
-	int counter;
-} atomic_t;
 
 struct inet_sock {
 	struct sock sk;
@@ -414,6 +437,12 @@ struct sock_cgroup_data___value {
 	__u64 val;
 };
 
+/* include/linux/netfilter.h */
+struct nf_hook_state {
+	__u8 hook; /* an unsigned int before v5.13 */
+	__u8 pf;
+};
+
 struct sock___open {
 	struct socket *sk_socket;
 };
@@ -423,6 +452,11 @@ struct sock___cgroup {
 };
 
 #pragma clang attribute pop
+
+/* include/net/dropreason-core.h, since v5.17; the numbers change */
+enum skb_drop_reason {
+	SKB_DROP_REASON_NETFILTER_DROP = 1,
+};
 
 #define CHECKSUM_PARTIAL 3 /* include/linux/skbuff.h */
 #define SKB_DST_NOREF 1UL
@@ -444,6 +478,15 @@ struct sock___cgroup {
 #define AF_XDP 44
 
 /* include/uapi/linux/in.h */
+#define IPPROTO_HOPOPTS 0
+#define IPPROTO_ICMP 1
+#define IPPROTO_DCCP 33
+#define IPPROTO_ROUTING 43
+#define IPPROTO_FRAGMENT 44
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_DSTOPTS 60
+#define IPPROTO_SCTP 132
+#define IPPROTO_UDPLITE 136
 #define IPPROTO_IPIP 4
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17

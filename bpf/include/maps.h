@@ -58,9 +58,11 @@ struct hit {
 	__u32 slot;   /* its place in the map */
 	__u32 trail;  /* of the packet that is followed, or 0 */
 	__u64 parent; /* the skb that this one was made from, if that is why it is shown */
+	__u64 location; /* who frees the skb, or 0 */
+	__u32 reason;	/* all ones if there is none */
 	__u8 why;     /* enum why */
 	__u8 fresh;   /* the skb is not followed yet */
-	__u8 unused[6];
+	__u8 unused[2];
 };
 
 /* What is known of the packet. Lengths in bytes. */
@@ -98,8 +100,11 @@ struct slot {
 	struct walk walk;
 	__u8 saved[16]; /* bytes before an inner packet without a link header */
 	struct owner owner;
-	struct details details;
-	struct event event;	/* must follow details, and packet event: all go out in one piece */
+	struct tally_key key;
+	struct tally_row row;
+	__u64 stack[STACK_MAX]; /* its last stack_depth addresses are used */
+	struct details details; /* must follow stack, */
+	struct event event;	/* this details, and packet event: all go out in one piece */
 	__u8 packet[2 * CHUNK];
 };
 

@@ -10,27 +10,6 @@ import (
 	"github.com/netcap-project/netcap/internal/plan"
 )
 
-// outputFlag is the value of --output.
-type outputFlag string
-
-const (
-	outputTcpdump outputFlag = "tcpdump"
-	outputText    outputFlag = "text"
-)
-
-func (f *outputFlag) String() string { return string(*f) }
-func (f *outputFlag) Type() string   { return "FORM" }
-
-// Set implements pflag.Value.
-func (f *outputFlag) Set(s string) error {
-	switch v := outputFlag(s); v {
-	case outputTcpdump, outputText:
-		*f = v
-		return nil
-	}
-	return fmt.Errorf("packets are shown by %s or as %s", outputTcpdump, outputText)
-}
-
 // noDeviceFlag is the value of --no-device: whether packets without a device
 // are dropped.
 type noDeviceFlag bool
@@ -109,13 +88,29 @@ func (f *sizeFlag) Set(s string) error {
 	}
 	n, err := strconv.ParseUint(digits, 10, 40)
 	if errors.Is(err, strconv.ErrRange) || err == nil && n > maxSize>>shift {
-		return fmt.Errorf("the size is too large: the ring buffer takes at most %s", sizeFlag(plan.MaxBufferSize))
+		return fmt.Errorf("the size is too large: the largest of all is %s, and that of the ring buffer %s", sizeFlag(maxSize), sizeFlag(plan.MaxBufferSize))
 	}
 	if err != nil || n == 0 {
 		return fmt.Errorf("a size is a number, with K, M or G behind it if wanted, as in 64M")
 	}
 	*f = sizeFlag(n << shift)
 	return nil
+}
+
+// rotateSizeFlag is a number of bytes like sizeFlag, but that one without a unit
+// counts millions, as tcpdump's -C does.
+type rotateSizeFlag sizeFlag
+
+func (f *rotateSizeFlag) String() string { return sizeFlag(*f).String() }
+func (f *rotateSizeFlag) Type() string   { return "SIZE" }
+
+// Set implements pflag.Value.
+func (f *rotateSizeFlag) Set(s string) error {
+	if n, err := strconv.ParseUint(s, 10, 20); err == nil && n > 0 {
+		*f = rotateSizeFlag(n * 1e6)
+		return nil
+	}
+	return (*sizeFlag)(f).Set(s)
 }
 
 // durationFlag is a time as Go writes it (30s, 5m, 1h30m), or seconds.

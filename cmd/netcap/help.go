@@ -10,8 +10,8 @@ A PROBE is the place: a kernel function that takes an skb (icmp_rcv), a pattern
 or a set of them, or a tracepoint that carries an skb
 (tracepoint:net:netif_receive_skb). An EXPRESSION is the packets: the language
 of tcpdump, pcap-filter(7). It is compiled into the kernel, so that only packets
-which match it leave the kernel. They are shown by tcpdump, or written to a
-pcap file.
+which match it leave the kernel. They are shown by tcpdump, or written to files
+of pcap, pcapng or JSON.
 
 At the end netcap says what became of every hit of every probe: captured,
 rejected, or lost and why.
@@ -103,6 +103,8 @@ header first.
     why, trail,        of a packet that is followed: why it is shown, its
     parent             number, the sk_buff from which it was followed
     value, extra       what the function has returned, its extra argument
+    reason, location   why a packet is dropped, and who has freed it: behind the
+                       packet if nothing is said
 
 What nobody knows is "-". "-o none" leaves it all out.
 
@@ -113,7 +115,28 @@ none either it is kept, and counted; --no-device drop leaves it out. --cgroup, -
 --comm and --uid ask whose the packet's socket is, not which task the CPU runs. Packets
 without a socket are left out, and counted.
 
-The output of tcpdump goes to stdout, everything else to stderr. When all probes
+--output and -w say where packets go; all that are given get each packet. --output
+takes a list of
+
+    tcpdump            what tcpdump prints, with the options of -t; the default
+    text               a line each, without tcpdump
+    json               an object on a line each, see docs/json.md
+    pcap, pcapng       a file for Wireshark, tshark and tcpdump -r
+
+to stdout, or with :FILE behind it to a file, as in --output text,json:out.json.
+Only one can have stdout. -w FILE is a pcap file, or pcapng if it ends in .pcapng,
+and can be given several times. In pcapng each probe is an interface, with its
+expression; each packet has what is known of it in comments; and the counts of
+each probe stand at the end.
+
+--rotate-size and --rotate-time begin another file, --rotate-count N removes all
+but the last N, and --rotate-compress compresses those that are complete. Files are
+called out.0001.pcap, out.0002.pcap, ... for out.pcap, or by the time at which each
+was begun if there are conversions of strftime(3) in the name, as in
+out-%Y%m%d-%H%M%S.pcap. Each can be read alone. --min-free ends the run before the
+disk is full. What a crash costs is what came in the last half second.
+
+Packets go to stdout, everything else to stderr. When all probes
 are attached a line "netcap: ready: ..." says so. SIGINT (Ctrl-C), SIGTERM,
 SIGQUIT, SIGHUP, the reader of stdout going away, -c and --duration all end a run the same
 way: detach, show what has been captured, print the counts. A second SIGINT or
@@ -132,8 +155,58 @@ const skbExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-
   netcap skb -f __dev_queue_xmit --ifname "veth*" --uid 1000
   netcap skb -f __dev_queue_xmit -e "udp port 4789" --inner "host 10.0.0.1"
   netcap skb --follow -f ip_output,ip_rcv,icmp_rcv -e "icmp and dst host 10.2.0.99"
-  netcap skb -f ip_rcv -w - | tshark -r -
+  netcap skb -f ip_rcv -w - --format pcapng | tshark -r -
+  netcap skb -f tp:skb:kfree_skb --output json -q | jq .src
+  netcap skb -f tp:skb:kfree_skb -w drops.pcapng --rotate-size 100M --rotate-count 24
   netcap skb -f ip_rcv -e "host 10.227.0.45" --dry-run`
+
+const dropsLong = `Show where the kernel drops packets, and why.
+
+Drops are counted in the kernel, so that a storm of them costs little: by the place
+(the function that frees the packet), the reason that the kernel gives (Linux 5.17 and
+later), protocol and destination port, device, and what has dropped them. EXPRESSION and
+the options of "netcap skb" that say where a packet has to be, and whose, narrow it.
+
+A table is printed every second: packets per second since the table before, all so far,
+reason, place, protocol and port (of ICMP type and code), device (with @ and the network
+namespace if it is another one) and the last packet. Behind a row stands, where it
+matters and is known:
+
+    nftables: table, chain and rule, or the policy of the chain, also those of
+              iptables-nft; iptables (legacy): table and chain
+    qdisc:    its kind, the device, and how many packets are in it
+    socket:   whose it is, the state of TCP, how full its queue is
+
+The end is a table of the whole run, where rates are those of the whole run, and in plain
+words what each reason usually means and what to look at next; -v says it with each row.
+Behind that stand counters of the kernel that have changed and that no function sees which
+takes a packet: those of devices (ip -s link, ethtool -S), softnet_stat, and snmp, snmp6 and
+netstat of /proc/net.
+
+The kernel frees some packets in the same way that are no drops: what it has used up, what
+is left in the queue of a socket that is closed. They are counted and not shown; -v and
+--json show them.
+
+--once prints one table at the end. --json prints an object per line, with
+the key "type": "row" for a row, "others" for packets that found no room in one,
+"counter" for a counter that has changed. "drop" is false in a row of packets that are no
+drops.
+
+On a terminal the table stays in place: up and down mark a row, enter shows the packets of
+its reason and location with their stacks as they come, and enter or q comes back to the
+table. There, q and Ctrl-C end the run.
+
+Packets that are no IP, messages between sockets for example, are not counted. At most
+16384 rows are kept; what is beyond is counted, and told.
+
+Exit status: 0 if the run did what was asked, 1 if something failed, 2 if the
+command line is wrong.`
+
+const dropsExample = `  netcap drops
+  netcap drops -e "tcp port 9000"
+  netcap drops --once --duration 10s --sort total
+  netcap drops --netns blue -v
+  netcap drops --once --json | jq -r 'select(.drop) | [.packets, .reason, .location] | @tsv'`
 
 const listLong = `List the kernel functions that take a packet, and the tracepoints that carry one,
 as far as they can be traced on this kernel with the modules that are loaded.

@@ -37,15 +37,17 @@ type skbOptions struct {
 	expressions  []string
 	tcpdumpFlags string
 	tcpdumpArgs  []string // of tcpdumpFlags, split
-	output       outputFlag
-	writeFile    string
-	rotate       int
-	fieldLists   []string
-	fields       sink.Fields // of fieldLists, nil if there are none
-	provenance   bool
-	segment      bool
-	fixChecksum  bool
-	fakeHeaders  bool
+	outputOptions
+	rotate      int
+	fieldLists  []string
+	fields      sink.Fields // of fieldLists, nil if there are none
+	provenance  bool
+	stack       bool
+	stackColor  string
+	stackDepth  int
+	segment     bool
+	fixChecksum bool
+	fakeHeaders bool
 
 	count     uint64
 	duration  durationFlag
@@ -57,6 +59,8 @@ type skbOptions struct {
 
 	// collect makes another sink than the command line says, nil for none.
 	collect func(*plan.Plan) output
+	// only chooses the packets that are shown, nil for all.
+	only func(*event.Record) bool
 }
 
 const (
@@ -67,6 +71,14 @@ const (
 	// clangLimit is how long clang may take. The longest expression that
 	// libpcap compiles takes it some seconds.
 	clangLimit = time.Minute
+	// defaultStackDepth is more than what a packet takes from a system call to a
+	// device and back.
+	defaultStackDepth = 64
+	// ownDepth is how many functions there are between a probe and the program that
+	// looks at the stack, at most: it, a trampoline or what runs programs, and ftrace.
+	ownDepth = 8
+	// colorNone is no colour.
+	colorNone = "none"
 	// segmentSnaplen has room for the headers of TCP in a tunnel over IPv6.
 	segmentSnaplen = 256
 	// probesShown is the number of probes up to which the ready line names all;
@@ -78,7 +90,7 @@ const (
 )
 
 func newSkb(io stdio) *cobra.Command {
-	o := &skbOptions{output: outputTcpdump}
+	o := new(skbOptions)
 	cmd := &cobra.Command{
 		Use:                   "skb -f PROBE[,PROBE...] [OPTION...] [EXPRESSION]",
 		Short:                 "Show packets at kernel functions and tracepoints",
@@ -113,12 +125,16 @@ func newSkb(io stdio) *cobra.Command {
 	f.BoolVar(&o.request.SkbData, "skb-data", false, "take packets to start at skb->data, whatever the skb says of its headers")
 	f.IntVar(&o.request.SkbDataOffset, "skb-data-offset", 0, "with --skb-data: start `N` bytes behind skb->data, or before it if negative")
 	f.StringVarP(&o.tcpdumpFlags, "tcpdump-flags", "t", "", "`OPTIONS` of the tcpdump that shows the packets (default "+defaultTcpdumpFlags+", with several probes "+defaultTcpdumpFlags+" -S)")
-	f.Var(&o.output, "output", "show packets by `FORM`: tcpdump, or text, which needs no tcpdump")
+	o.addOutputFlags(f)
 	f.StringArrayVarP(&o.fieldLists, "fields", "o", nil, "show the fields of `LIST` before each packet, as in time,probe,task; none for none (default probe if there are several)")
 	f.BoolVar(&o.provenance, "provenance", false, "say after each packet where its headers come from")
+	f.BoolVarP(&o.stack, "stack-dump", "S", false, "show the kernel stack under each packet")
+	f.StringVar(&o.stackColor, "stack-dump-color", "", "with -S: the `COLOR` of stacks: "+strings.Join(sink.Colors(), ", ")+" or none (default green on a terminal)")
+	f.IntVar(&o.stackDepth, "stack-depth", defaultStackDepth, fmt.Sprintf("with -S: show the innermost `N` functions of a stack, %d at most", plan.MaxStackDepth))
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
-	f.StringVarP(&o.writeFile, "write-file", "w", "", "write packets to the pcap `FILE` instead of showing them; - is stdout")
+	f.StringArrayVarP(&o.writeFiles, "write-file", "w", nil, "write packets to the pcap or pcapng `FILE` instead of showing them; - is stdout; several -w are several files")
+	o.addFileFlags(f)
 	f.IntVar(&o.rotate, "write-file-rotate", 0, "with -w: keep only the last `N` packets, and write them at the end")
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after `N` packets")
 	f.Var(&o.duration, "duration", "end after `TIME`, as in 30s or 5m")
@@ -137,17 +153,20 @@ func newSkb(io stdio) *cobra.Command {
 		return pflag.NormalizedName(name)
 	})
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":         cobra.FixedCompletions([]string{string(outputTcpdump), string(outputText)}, cobra.ShellCompDirectiveNoFileComp),
-		"no-device":      cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
-		"on":             cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
-		"filter-backend": cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
-		"backend":        cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
-		"interface":      completeInterfaces,
-		"function":       completeProbe,
-		"exclude":        completeProbe,
-		"fields":         completeFields,
-		"ifname":         completeInterfaces,
-		"netns":          completeNetns,
+		"output":           completeOutputs,
+		"rotate-compress":  cobra.FixedCompletions([]string{sink.Gzip, sink.Zstd}, cobra.ShellCompDirectiveNoFileComp),
+		"format":           cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
+		"no-device":        cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"on":               cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
+		"filter-backend":   cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"backend":          cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
+		"interface":        completeInterfaces,
+		"function":         completeProbe,
+		"exclude":          completeProbe,
+		"fields":           completeFields,
+		"stack-dump-color": cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
+		"ifname":           completeInterfaces,
+		"netns":            completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -214,7 +233,7 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		o.request.Owners = o.fields.NeedsOwners()
 	}
 	for name, example := range map[string]string{"exclude": "'skb_*'", "interface": "eth0", "backend": "kprobe"} {
-		if flag := f.Lookup(name); flag.Changed && slices.Contains(valuesOf(flag), "") {
+		if flag := f.Lookup(name); flag != nil && flag.Changed && slices.Contains(valuesOf(flag), "") {
 			return &usageError{fmt.Sprintf("%s: the value is empty", flagName(flag)), fmt.Sprintf("leave it out, or as in --%s %s", name, example)}
 		}
 	}
@@ -243,37 +262,25 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 			fmt.Sprintf("leave it out for at most %d", plan.DefaultMaxProbes)}
 	case f.Changed("skb-data-offset") && !o.request.SkbData:
 		return &usageError{"--skb-data-offset counts from skb->data, and packets are not taken from there", "add --skb-data"}
-	case o.provenance && o.writeFile != "":
-		return &usageError{"--provenance: a pcap file has no place for it", "leave out -w to see it"}
-	case len(o.fieldLists) > 0 && o.writeFile != "":
-		return &usageError{"-o/--fields: a pcap file has no place for them", "leave out -w to see them"}
 	case err != nil:
 		return &usageError{err.Error(), hintOf(err)}
 	case f.Changed("write-file-rotate") && o.rotate < 1:
 		return &usageError{fmt.Sprintf("--write-file-rotate %d: the number of packets to keep is at least 1", o.rotate),
 			"leave it out to write every packet"}
-	case o.rotate > 0 && o.writeFile == "":
+	case o.rotate > 0 && len(o.writeFiles) == 0:
 		return &usageError{"--write-file-rotate keeps the last packets for a file, and there is none", "add -w FILE"}
-	case f.Changed("write-file") && o.writeFile == "":
-		return &usageError{"-w: the name of the file is empty", "use -w FILE, or -w - for stdout"}
-	case f.Changed("write-file") && f.Changed("output"):
-		return &usageError{"-w writes packets to a file and --output shows them, one at a time", "leave out one of the two"}
-	case f.Changed("tcpdump-flags") && o.output == outputText:
-		return &usageError{"-t is for tcpdump, and --output text does without it", "leave out one of the two"}
 	case f.Changed("duration") && o.duration <= 0:
 		return &usageError{fmt.Sprintf("--duration %v: a run takes some time", time.Duration(o.duration)),
 			"leave it out to run until Ctrl-C"}
 	case f.Changed("ready-file") && o.readyFile == "":
 		return &usageError{"--ready-file: the name of the file is empty", "use --ready-file FILE"}
-	case o.readyFile != "" && filepath.Clean(o.readyFile) == filepath.Clean(o.writeFile):
-		return &usageError{fmt.Sprintf("-w and --ready-file both name %q", o.readyFile), "use two files"}
 	case o.segment && f.Changed("snaplen") && o.request.Snaplen != 0 && o.request.Snaplen < segmentSnaplen:
 		return &usageError{fmt.Sprintf("--segment needs all headers of a packet, and -s %d may cut them", o.request.Snaplen),
 			fmt.Sprintf("use -s %d or more", segmentSnaplen)}
 	case o.quiet && o.verbose:
 		return &usageError{"-q and -v are opposites", "leave out one of the two"}
 	}
-	return nil
+	return o.completeOutputs(f)
 }
 
 // run follows the arrows: request, plan, programs, session, records, sink.
@@ -291,10 +298,8 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return err
 	}
 	if o.dryRun {
-		if o.writeFile != "" {
-			if err := sink.CheckPath(o.writeFile); err != nil {
-				return err
-			}
+		if err := o.checkPaths(); err != nil {
+			return err
 		}
 		p.Describe(system)
 		_, err := fmt.Fprint(io.out, p)
@@ -303,13 +308,14 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	for _, n := range p.Notices {
 		o.tell(io, "notice: %s", n)
 	}
-	if o.tcpdumpFlags != "" && o.writeFile != "" {
+	if o.tcpdumpFlags != "" && !o.shows(kindTcpdump) {
 		o.tell(io, "notice: -t is ignored, as -w needs no tcpdump")
 	}
 	if err := prepareReadyFile(o.readyFile); err != nil {
 		return err
 	}
 
+	o.names = newNames(system)
 	shown, err := o.newOutput(p, system, io)
 	if err != nil {
 		return err
@@ -321,6 +327,12 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 			both[i] = probe.On == plan.OnBoth
 		}
 		out = sink.NewReturns(out, both)
+	}
+	if slices.ContainsFunc(o.destinations, func(d destination) bool { return d.kind != kindPcap }) {
+		out = sink.NewOrder(out, kernel.Monotonic)
+	}
+	if o.only != nil {
+		out = sink.NewOnly(out, o.only)
 	}
 	closed := false
 	closeOutput := func() error {
@@ -352,6 +364,10 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err := out.Open(); err != nil {
 		return err
 	}
+	if o.stack || slices.ContainsFunc(p.Probes, func(probe plan.Probe) bool { return probe.Location >= 0 }) {
+		// While packets come in: the programs that are loaded now have names too.
+		go o.loadNames(io)
+	}
 	if err := o.ready(io, p); err != nil {
 		return err
 	}
@@ -371,7 +387,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	loop := &capture.Loop{
 		Source:  s.Reader(),
-		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details},
+		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details, Stack: p.StackDepth, Own: o.names.own, Depth: o.stackDepth},
 		Sink:    out,
 		Offset: func() (time.Duration, error) {
 			err := clock.Refresh()
@@ -398,15 +414,19 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if err == nil {
 		err = loop.Drain()
 	}
-	err = errors.Join(err, closeOutput())
-	stuck.Stop()
-
 	counts, countErr := s.Counts()
+	if t, ok := shown.(sink.Teller); ok && countErr == nil {
+		t.Tell(tallies(counts))
+	}
+	if closeErr := closeOutput(); !errors.Is(closeErr, sink.ErrDone) { // that it has no reader any more is no failure
+		err = errors.Join(err, closeErr)
+	}
+	stuck.Stop()
 	if countErr != nil {
 		return errors.Join(err, countErr)
 	}
 	if !o.quiet {
-		printLedger(io.err, p, loop, counts, o.verbose, o.writeFile != "", err)
+		printLedger(io.err, p, loop, counts, o.verbose, len(o.files()) > 0, err)
 		if n := s.HooksMissed(); n > 0 {
 			fmt.Fprintf(io.err, "%s not seen by --follow, as another one was looked at on the CPU: some lines may be missing\n",
 				plural(n, "skb"))
@@ -569,56 +589,6 @@ func onReturn(p *plan.Plan) bool {
 // returned writes what the function of a probe has returned.
 func returned(probe plan.Probe, value uint64) string { return probe.Return.Decode(value) }
 
-func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (output, error) {
-	if o.collect != nil {
-		return o.collect(p), nil
-	}
-	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance, MatchesAll: p.MatchesAll()}
-	for _, probe := range p.Probes {
-		shown.Names = append(shown.Names, probe.Name)
-		shown.Extra = append(shown.Extra, probe.Extra >= 0)
-	}
-	if o.fields == nil {
-		shown.Fields = sink.DefaultFields(len(p.Probes))
-		if p.Follow {
-			shown.Fields = sink.Fields{sink.FieldProbe, sink.FieldTrail, sink.FieldWhy}
-		}
-	}
-	if onReturn(p) {
-		shown.Value = func(probe int, value uint64) string { return returned(p.Probes[probe], value) }
-	}
-	switch {
-	case o.writeFile != "" && o.rotate > 0:
-		return sink.NewRotate(o.writeFile, io.out, p.Snaplen, o.rotate)
-	case o.writeFile != "":
-		return sink.NewPcap(o.writeFile, io.out, p.Snaplen)
-	case o.output == outputText:
-		lines, err := sink.NewText(io.out, shown)
-		if err != nil {
-			return nil, err
-		}
-		return text{lines}, nil
-	}
-	flags := o.tcpdumpArgs
-	if len(flags) == 0 {
-		flags = []string{defaultTcpdumpFlags}
-		if len(p.Probes) > 1 {
-			// Relative numbers would make one segment look different at its
-			// second probe.
-			flags = append(flags, "-S")
-		}
-	}
-	path, err := system.LookPath("tcpdump")
-	if err != nil {
-		path = "tcpdump" // NewTcpdump says that it is missing
-	}
-	child, err := sink.NewTcpdump(sink.TcpdumpConfig{Path: path, Flags: flags, Shown: shown, Stdout: io.out, Stderr: io.err})
-	if err != nil {
-		return nil, err
-	}
-	return tcpdump{child}, nil
-}
-
 // prepareReadyFile refuses early what could not be created later, and removes
 // what an earlier run has left.
 func prepareReadyFile(path string) error {
@@ -683,8 +653,8 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 	case plan.EitherMatches:
 		line += " for the packet or the one inside of it"
 	}
-	if o.writeFile != "" && o.writeFile != "-" {
-		line += ", writing " + o.writeFile
+	if files := o.files(); len(files) > 0 {
+		line += ", writing " + strings.Join(files, ", ")
 	}
 	o.tell(io, "ready: %s", line)
 	return nil

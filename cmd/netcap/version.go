@@ -20,7 +20,19 @@ func newVersion(io stdio) *cobra.Command {
 }
 
 func printVersion(io stdio) error {
-	version, commit := "unknown", "unknown"
+	version, commit := built()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(io.out, "netcap %s\ncommit %s\nbuilt with %s for %s\n%s\nLinux %s\n",
+		version, commit, runtime.Version(), runtime.GOARCH, pcap.Version(), unix.ByteSliceToString(u.Release[:]))
+	return err
+}
+
+// built returns the version of this program and the commit that it was made of.
+func built() (version, commit string) {
+	version, commit = "unknown", "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = info.Main.Version
 		for _, s := range info.Settings {
@@ -29,11 +41,5 @@ func printVersion(io stdio) error {
 			}
 		}
 	}
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(io.out, "netcap %s\ncommit %s\nbuilt with %s for %s\n%s\nLinux %s\n",
-		version, commit, runtime.Version(), runtime.GOARCH, pcap.Version(), unix.ByteSliceToString(u.Release[:]))
-	return err
+	return version, commit
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cilium/ebpf/ringbuf"
 
+	"github.com/netcap-project/netcap/bpf"
 	"github.com/netcap-project/netcap/internal/event"
 	"github.com/netcap-project/netcap/internal/sink"
 )
@@ -141,10 +142,14 @@ func TestLimit(t *testing.T) {
 func TestLimitAndReturns(t *testing.T) {
 	r, c := &ring{flushed: make(chan struct{}, 8)}, &collect{}
 	add := func(moment event.Moment) {
-		const details = 136
-		b := make([]byte, details+56)
-		b[82] = byte(moment)
-		binary.NativeEndian.PutUint32(b[details+16:], 60)
+		b, err := binary.Append(nil, binary.NativeEndian, bpf.ProbesDetails{Moment: uint8(moment)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err = binary.Append(b, binary.NativeEndian, bpf.ProbesEvent{Len: 60})
+		if err != nil {
+			t.Fatal(err)
+		}
 		r.samples = append(r.samples, b)
 	}
 	for _, m := range []event.Moment{event.MomentCalled, event.MomentReturn, event.MomentCalled} {

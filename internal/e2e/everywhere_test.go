@@ -244,6 +244,19 @@ func (w *onWay) find(s seen, backlog bool) []int {
 				return run
 			}
 		}
+		// The window of one that has been put to it and found elsewhere already.
+		for j := i + 1; backlog && j < len(w.frames); j++ {
+			if !follows(f, w.frames[j]) || !w.used[j] {
+				continue
+			}
+			windowed := f
+			windowed.data = bytes.Clone(f.data)
+			at := l.transport + 14
+			copy(windowed.data[at:at+2], w.frames[j].data[w.layouts[j].transport+14:])
+			if fits(whole{windowed, []int{i}}) {
+				return []int{i}
+			}
+		}
 	}
 	return nil
 }
@@ -262,7 +275,11 @@ func (w *onWay) closest(s seen) (diffs []string) {
 	return diffs
 }
 
-var provenanceText = regexp.MustCompile(`^(.*) \[([^\[\]]*)\]$`)
+var (
+	provenanceText = regexp.MustCompile(`^(.*) \[([^\[\]]*)\]$`)
+	// Behind it stands why a packet is dropped.
+	dropText = regexp.MustCompile(` \[(?:reason \S+ )?at \S+(?: \[\w+\])?\]$`)
+)
 
 // seenIn reads packets back from what netcap shows with --provenance.
 func seenIn(t *testing.T, text string) map[string][]seen {
@@ -273,7 +290,7 @@ func seenIn(t *testing.T, text string) map[string][]seen {
 		line = strings.TrimSuffix(line, "\n")
 		name, rest, _ := strings.Cut(line, "  ")
 		if hexHeader.MatchString(strings.TrimLeft(rest, " ")) {
-			m := provenanceText.FindStringSubmatch(line)
+			m := provenanceText.FindStringSubmatch(dropText.ReplaceAllString(line, ""))
 			if m == nil {
 				t.Fatalf("no provenance: %q", line)
 			}
@@ -358,7 +375,7 @@ func markLate(frames []frame) {
 }
 
 // wide has tcpdump keep large packets that come in a burst.
-var wide = []string{"-B", "32768"}
+var wide = []string{"-B", "131072"}
 
 // check compares what was seen at a function with the frames of the devices.
 func check(t *testing.T, s stop, packets []seen, device map[string][]frame, table *table) {

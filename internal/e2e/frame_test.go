@@ -42,7 +42,6 @@ func mac(text string) []byte {
 	return m
 }
 
-func (f frame) to(text string) bool   { return bytes.Equal(f.data[0:6], mac(text)) }
 func (f frame) from(text string) bool { return bytes.Equal(f.data[6:12], mac(text)) }
 func (f frame) kind() int             { return int(binary.BigEndian.Uint16(f.data[12:])) }
 func (f frame) is4(proto int) bool    { return f.kind() == typeIPv4 && int(f.data[23]) == proto }
@@ -188,6 +187,14 @@ func writePcap(t *testing.T, frames ...frame) string {
 // as it was captured and with the right length.
 func equalFrames(t *testing.T, what string, got, want []frame) {
 	t.Helper()
+	for _, w := range missingFrames(t, what, got, want) {
+		t.Errorf("%s: not captured: %s", what, brief(w))
+	}
+}
+
+// missingFrames returns those of want that are not in got, and fails if got has others.
+func missingFrames(t *testing.T, what string, got, want []frame) []frame {
+	t.Helper()
 	open := append([]frame(nil), want...)
 	for _, g := range got {
 		found := false
@@ -202,15 +209,18 @@ func equalFrames(t *testing.T, what string, got, want []frame) {
 			t.Errorf("%s: not on the device: %s", what, brief(g))
 		}
 	}
-	for _, w := range open {
-		t.Errorf("%s: not captured: %s", what, brief(w))
-	}
+	return open
 }
 
 // wholeFrames is equalFrames where nothing may be missing.
 func wholeFrames(t *testing.T, what string, got, want []frame) {
 	t.Helper()
 	equalFrames(t, what, got, want)
+	allWhole(t, what, got)
+}
+
+func allWhole(t *testing.T, what string, got []frame) {
+	t.Helper()
 	for _, f := range got {
 		if len(f.data) < f.length {
 			t.Errorf("%s: only %d bytes captured: %s", what, len(f.data), brief(f))

@@ -75,7 +75,21 @@ func TestNonLinear(t *testing.T) {
 		}
 		for j := range 2 {
 			n := all[plain+2*i+j]
-			wholeFrames(t, e+" by "+commands[plain+2*i+j].words[6], outcomeFrames(t, n), passing(want))
+			o := n.interrupt()
+			got, what := framesOf(t, []byte(o.out)), e+" by "+commands[plain+2*i+j].words[6]
+			// So many runs at one function take long enough for an interrupt.
+			missed := uint64(0)
+			for _, c := range o.probes {
+				n := c.causes["the kernel did not run the probe"]
+				missed += n
+				if c.lost != n || c.cut != 0 {
+					t.Errorf("%s: %+v", what, c)
+				}
+			}
+			if missing := missingFrames(t, what, got, passing(want)); uint64(len(missing)) > missed {
+				t.Errorf("%s: %d not captured, and the kernel has not run the probe %d times: %s", what, len(missing), missed, brief(missing[0]))
+			}
+			allWhole(t, what, got)
 		}
 	}
 }

@@ -156,9 +156,10 @@ func TestScopeOfConsumed(t *testing.T) {
 func TestScopeOfMessages(t *testing.T) {
 	p := newPair(t)
 	const probe = "sock_wfree@1"
+	// The namespace sends packets of its own, as of MLD.
 	all := startAll(t,
-		command{ns: p.left, words: []string{"skb", "-f", probe, "-i", "eth0", "-w", "-"}},
-		command{ns: p.left, words: []string{"skb", "-f", probe, "-i", "eth0", "--no-device", "drop", "-w", "-"}},
+		command{ns: p.left, words: []string{"skb", "-f", probe, "-i", "eth0", "-e", "udp port 9000", "-w", "-"}},
+		command{ns: p.left, words: []string{"skb", "-f", probe, "-i", "eth0", "-e", "udp port 9000", "--no-device", "drop", "-w", "-"}},
 	)
 	err := p.left.do(func() error {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

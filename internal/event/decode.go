@@ -28,6 +28,14 @@ type Decoder struct {
 	// Details says that every sample starts with details: that the session was
 	// built for a plan with them. Records then have some.
 	Details bool
+	// Stack is how many addresses of the kernel stack stand before the details, as
+	// the session was built for a plan with that depth. It takes Details.
+	Stack int
+	// Own tells which addresses at the start of a stack are of the program that has
+	// taken it, and of what runs that: they are left out. It may be nil.
+	Own func(address uint64) bool
+	// Depth is how many of the others a record has at most; 0 is no limit.
+	Depth int
 	// Offset is what has to be added to CLOCK_MONOTONIC to get
 	// CLOCK_REALTIME. The caller keeps it up to date.
 	Offset time.Duration
@@ -35,8 +43,9 @@ type Decoder struct {
 	// open holds the packets of which more samples are to come, and the memory
 	// of those before.
 	open map[origin]*part
-	// details are those of the record.
+	// details and stack are those of the record.
 	details Details
+	stack   []uint64
 }
 
 // origin is what the samples of one packet have in common, and no other packet
@@ -49,7 +58,7 @@ type origin struct {
 // part is a packet of which samples are still missing.
 type part struct {
 	mono    uint64
-	details Details // of the first sample: those of the others mean nothing
+	details Details // of the first sample: those of the others mean nothing, and the stack is in all
 	data    []byte
 }
 
@@ -70,8 +79,23 @@ func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 	if len(b) < size {
 		return false, fmt.Errorf("decode event: %d bytes, a header takes %d", len(b), size)
 	}
-	front, b := b[:size-headerSize], b[size-headerSize:]
 	order := binary.NativeEndian
+	d.stack = d.stack[:0]
+	// The return of a call has neither stack nor packet.
+	if d.Stack > 0 && len(b) > size {
+		if len(b) < 8*d.Stack+size {
+			return false, fmt.Errorf("decode event: %d bytes, a stack of %d and a header take %d", len(b), d.Stack, 8*d.Stack+size)
+		}
+		for at := range d.Stack {
+			address := order.Uint64(b[8*at:])
+			if address == 0 {
+				break
+			}
+			d.stack = append(d.stack, address)
+		}
+		b = b[8*d.Stack:]
+	}
+	front, b := b[:size-headerSize], b[size-headerSize:]
 	mono := order.Uint64(b[0:])
 	length := order.Uint32(b[16:])
 	caplen := order.Uint32(b[20:])
@@ -133,10 +157,25 @@ func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 	if d.Details {
 		r.Details = &d.details
 	}
+	if len(d.stack) > 0 {
+		r.Stack = d.stack[d.own():]
+		if d.Depth > 0 {
+			r.Stack = r.Stack[:min(len(r.Stack), d.Depth)]
+		}
+	}
 	if flags&flagPartial != 0 {
 		r.Checksum = Checksum{Partial: true, Start: int(order.Uint16(b[42:])), Offset: int(order.Uint16(b[44:]))}
 	}
 	return true, nil
+}
+
+// own returns how many addresses at the start of the stack are ours.
+func (d *Decoder) own() int {
+	n := 0
+	for d.Own != nil && n < len(d.stack) && d.Own(d.stack[n]) {
+		n++
+	}
+	return n
 }
 
 // join appends a sample to those of its packet that are there. It returns all

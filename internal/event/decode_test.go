@@ -179,7 +179,7 @@ func TestLayout(t *testing.T) {
 		}},
 		{"details", detailsSize, map[string]uint32{
 			"head": 0, "sock": 8, "extra": 16, "value": 24, "call": 32, "parent": 40, "trail": 48, "netns": 52, "ifindex": 56, "mark": 60,
-			"pid": 64, "tid": 68, "owner": 72, "uid": 76, "why": 80, "context": 81, "moment": 82, "comm": 88, "owner_comm": 104, "ifname": 120,
+			"pid": 64, "tid": 68, "owner": 72, "uid": 76, "location": 80, "reason": 88, "why": 92, "context": 93, "moment": 94, "comm": 96, "owner_comm": 112, "ifname": 128,
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

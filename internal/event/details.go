@@ -8,7 +8,7 @@ import (
 
 // detailsSize is the size of struct details of bpf/include/event.h, which
 // stands in front of struct event if the programs were built to write it.
-const detailsSize = 136
+const detailsSize = 144
 
 // Details is what is known of a hit beside its packet: the skb, its device and
 // socket, the task that the processor ran, and how the hit is connected with
@@ -29,6 +29,12 @@ type Details struct {
 	Call uint64
 	// Parent is the address of the skb from which this one was followed.
 	Parent uint64
+	// Location is the address from which a packet was freed, in the function that
+	// gave it up. Only of the tracepoint skb:kfree_skb and the like.
+	Location uint64
+	// Reason is the kernel's number for why it was dropped (enum
+	// skb_drop_reason, v5.17+), 0 if it gives none.
+	Reason uint32
 	// Trail is the number of a packet that is followed.
 	Trail uint32
 	// Netns is the inode number of the packet's network namespace, as in
@@ -149,32 +155,40 @@ const (
 	MomentNoReturn
 )
 
+// noReason stands for no reason in a sample, where 0 is one of the kernel's.
+const noReason = 1<<32 - 1
+
 // decode reads the details at the start of b, which has detailsSize bytes at
 // least.
 func (d *Details) decode(b []byte) error {
 	order := binary.NativeEndian
 	*d = Details{
-		Head:    order.Uint64(b[0:]),
-		Sock:    order.Uint64(b[8:]),
-		Extra:   order.Uint64(b[16:]),
-		Value:   order.Uint64(b[24:]),
-		Call:    order.Uint64(b[32:]),
-		Parent:  order.Uint64(b[40:]),
-		Trail:   order.Uint32(b[48:]),
-		Netns:   order.Uint32(b[52:]),
-		Ifindex: order.Uint32(b[56:]),
-		Mark:    order.Uint32(b[60:]),
-		PID:     order.Uint32(b[64:]),
-		TID:     order.Uint32(b[68:]),
-		Owner:   order.Uint32(b[72:]),
-		UID:     order.Uint32(b[76:]),
-		Why:     Why(b[80]),
-		Context: Context(b[81]),
-		Moment:  Moment(b[82]),
+		Head:     order.Uint64(b[0:]),
+		Sock:     order.Uint64(b[8:]),
+		Extra:    order.Uint64(b[16:]),
+		Value:    order.Uint64(b[24:]),
+		Call:     order.Uint64(b[32:]),
+		Parent:   order.Uint64(b[40:]),
+		Trail:    order.Uint32(b[48:]),
+		Netns:    order.Uint32(b[52:]),
+		Ifindex:  order.Uint32(b[56:]),
+		Mark:     order.Uint32(b[60:]),
+		PID:      order.Uint32(b[64:]),
+		TID:      order.Uint32(b[68:]),
+		Owner:    order.Uint32(b[72:]),
+		UID:      order.Uint32(b[76:]),
+		Location: order.Uint64(b[80:]),
+		Reason:   order.Uint32(b[88:]),
+		Why:      Why(b[92]),
+		Context:  Context(b[93]),
+		Moment:   Moment(b[94]),
 
-		Comm:      Name(b[88:104]),
-		OwnerComm: Name(b[104:120]),
-		Ifname:    Name(b[120:136]),
+		Comm:      Name(b[96:112]),
+		OwnerComm: Name(b[112:128]),
+		Ifname:    Name(b[128:144]),
+	}
+	if d.Reason == noReason {
+		d.Reason = 0
 	}
 	if d.Moment > MomentReturn {
 		return fmt.Errorf("decode event: moment %d is none", d.Moment)

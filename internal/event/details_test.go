@@ -17,10 +17,12 @@ func detailed() []byte {
 	for at := 48; at < 80; at += 4 {
 		order.PutUint32(b[at:], 1<<20+uint32(at))
 	}
-	b[80], b[81], b[82] = byte(SegmentOf), byte(InHardirq), byte(MomentCalled)
-	copy(b[88:], "swapper/3")
-	copy(b[104:], "sixteen letters!")
-	copy(b[120:], "eth0\x00left over")
+	order.PutUint64(b[80:], 1<<40+80)
+	order.PutUint32(b[88:], 1<<20+88)
+	b[92], b[93], b[94] = byte(SegmentOf), byte(InHardirq), byte(MomentCalled)
+	copy(b[96:], "swapper/3")
+	copy(b[112:], "sixteen letters!")
+	copy(b[128:], "eth0\x00left over")
 	return append(b, sample()...)
 }
 
@@ -35,7 +37,7 @@ func TestDetails(t *testing.T) {
 	want := Details{
 		Head: big, Sock: big + 8, Extra: big + 16, Value: big + 24, Call: big + 32, Parent: big + 40,
 		Trail: small + 48, Netns: small + 52, Ifindex: small + 56, Mark: small + 60, PID: small + 64, TID: small + 68,
-		Owner: small + 72, UID: small + 76, Why: SegmentOf, Context: InHardirq, Moment: MomentCalled,
+		Owner: small + 72, UID: small + 76, Location: big + 80, Reason: small + 88, Why: SegmentOf, Context: InHardirq, Moment: MomentCalled,
 	}
 	copy(want.Comm[:], "swapper/3")
 	copy(want.OwnerComm[:], "sixteen letters!")
@@ -71,7 +73,7 @@ func TestDetails(t *testing.T) {
 // TestDetailsOfReturn decodes a sample that has no packet.
 func TestDetailsOfReturn(t *testing.T) {
 	b := detailed()[:detailsSize+headerSize]
-	b[82] = byte(MomentReturn)
+	b[94] = byte(MomentReturn)
 	binary.NativeEndian.PutUint32(b[detailsSize+20:], 0)
 	d := Decoder{Probes: 2, Details: true}
 	var r Record
@@ -89,11 +91,11 @@ func TestDetailsErrors(t *testing.T) {
 		damage func([]byte) []byte
 		want   string
 	}{
-		{"empty", func([]byte) []byte { return nil }, "0 bytes, a header takes 192"},
-		{"details only", func(b []byte) []byte { return b[:detailsSize] }, "136 bytes, a header takes 192"},
-		{"half a header", func(b []byte) []byte { return b[:detailsSize+headerSize-1] }, "191 bytes, a header takes 192"},
+		{"empty", func([]byte) []byte { return nil }, "0 bytes, a header takes 200"},
+		{"details only", func(b []byte) []byte { return b[:detailsSize] }, "144 bytes, a header takes 200"},
+		{"half a header", func(b []byte) []byte { return b[:detailsSize+headerSize-1] }, "199 bytes, a header takes 200"},
 		{"cut", func(b []byte) []byte { return b[:len(b)-1] }, "20 packet bytes announced, 19 there"},
-		{"no moment", func(b []byte) []byte { b[82] = byte(MomentNoReturn); return b }, "moment 3 is none"},
+		{"no moment", func(b []byte) []byte { b[94] = byte(MomentNoReturn); return b }, "moment 3 is none"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			d := Decoder{Probes: 2, Details: true}
@@ -114,7 +116,7 @@ func TestDetailsOfSamples(t *testing.T) {
 		b := append(detailed()[:detailsSize+headerSize], data...)
 		order.PutUint32(b[60:], mark)
 		if flags&flagNext != 0 {
-			b[82] = 0xff // whatever is there
+			b[94] = 0xff // whatever is there
 		}
 		header := b[detailsSize:]
 		order.PutUint32(header[16:], 15)
@@ -176,5 +178,61 @@ func TestDetailWords(t *testing.T) {
 	}
 	if got := Context(255).String(); got != "unknown" {
 		t.Errorf("a context of no kind is %q", got)
+	}
+}
+
+// TestStack decodes samples with a stack before their details.
+func TestStack(t *testing.T) {
+	order := binary.NativeEndian
+	stacked := func(addresses ...uint64) []byte {
+		b := make([]byte, 8*4)
+		for i, address := range addresses {
+			order.PutUint64(b[8*i:], address)
+		}
+		return append(b, detailed()...)
+	}
+	d := Decoder{Probes: 2, Details: true, Stack: 4, Depth: 3, Own: func(address uint64) bool { return address < 100 }}
+	for _, test := range []struct{ in, want []uint64 }{
+		{nil, nil},
+		{[]uint64{1000}, []uint64{1000}},
+		{[]uint64{1000, 1001, 1002, 1003}, []uint64{1000, 1001, 1002}},
+		{[]uint64{1, 1001, 1002, 1003}, []uint64{1001, 1002, 1003}},
+		{[]uint64{1, 2, 1001, 3}, []uint64{1001, 3}},
+		{[]uint64{1, 2}, []uint64{}},
+	} {
+		var r Record
+		if whole, err := d.Decode(stacked(test.in...), &r); err != nil || !whole {
+			t.Fatal(whole, err)
+		}
+		if !reflect.DeepEqual(r.Stack, test.want) {
+			t.Errorf("%v: stack %v, want %v", test.in, r.Stack, test.want)
+		}
+		if r.Details.Mark != 1<<20+60 || r.Len == 0 {
+			t.Errorf("%v: %+v %+v", test.in, r, r.Details)
+		}
+		c := r.Clone()
+		if len(c.Stack) > 0 {
+			r.Stack[0]++
+			if c.Stack[0] != test.want[0] {
+				t.Error("the clone shares its stack")
+			}
+		}
+	}
+	// A return has no stack.
+	b := detailed()[:detailsSize+headerSize]
+	b[94] = byte(MomentReturn)
+	order.PutUint32(b[detailsSize+20:], 0)
+	var r Record
+	if whole, err := d.Decode(b, &r); err != nil || !whole || r.Stack != nil || r.Details.Moment != MomentReturn {
+		t.Error(whole, err, r)
+	}
+	if _, err := d.Decode(append(detailed()[:detailsSize+headerSize], 0), &r); err == nil {
+		t.Error("a sample that is too short for a stack")
+	}
+	// no reason, which is not the reason 0
+	b = stacked(1000)
+	order.PutUint32(b[8*4+88:], noReason)
+	if _, err := d.Decode(b, &r); err != nil || r.Details.Reason != 0 {
+		t.Error(err, r.Details.Reason)
 	}
 }

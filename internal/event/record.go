@@ -47,12 +47,16 @@ type Record struct {
 	Data []byte
 	// Details are nil if the session does not collect them.
 	Details *Details
+	// Stack has the addresses of the kernel stack, the innermost first; nil if
+	// the session does not collect stacks.
+	Stack []uint64
 }
 
 // Clone returns a copy of r that does not share memory with it.
 func (r *Record) Clone() *Record {
 	c := *r
 	c.Data = append([]byte(nil), r.Data...)
+	c.Stack = append([]uint64(nil), r.Stack...)
 	if r.Details != nil {
 		details := *r.Details
 		c.Details = &details

@@ -63,3 +63,12 @@ func (c *Clock) Wall(mono uint64) time.Time {
 func (c *Clock) Offset() time.Duration {
 	return time.Duration(c.offset.Load())
 }
+
+// Monotonic returns the time of CLOCK_MONOTONIC in nanoseconds, 0 if it cannot be read.
+func Monotonic() uint64 {
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) != nil {
+		return 0
+	}
+	return uint64(now.Nano())
+}

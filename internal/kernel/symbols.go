@@ -244,7 +244,8 @@ func (s *System) release() (string, version) {
 	return text, v
 }
 
-// version is for texts only. What the kernel can do is tried out.
+// version is for texts, and for what no kernel tells. What the kernel can do is
+// tried out.
 type version struct{ major, minor int }
 
 func (v version) atLeast(major, minor int) bool {

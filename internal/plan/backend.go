@@ -76,7 +76,9 @@ func (p *Plan) chooseBackends(asked string) error {
 
 // forceDetails asks for the details of each hit where the plan needs them.
 func (p *Plan) forceDetails() {
-	if slices.ContainsFunc(p.Probes, func(probe Probe) bool { return probe.On != OnEntry }) {
+	if p.StackDepth > 0 || slices.ContainsFunc(p.Probes, func(probe Probe) bool {
+		return probe.On != OnEntry || probe.Location >= 0 || probe.Reason >= 0 && !probe.Shared
+	}) {
 		p.Details = true
 	}
 }

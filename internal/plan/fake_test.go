@@ -54,7 +54,8 @@ type kernel struct {
 	threads          map[int]int       // process of a thread
 	users            map[string]uint32
 	members          []string // struct.member
-	inside           bool     // of a PID namespace
+	offsets          map[string]uint32
+	inside           bool // of a PID namespace
 	cgroupError      error
 	preempts         bool
 	slow             int // calls that a request without a fault must not make
@@ -336,6 +337,21 @@ func (k *kernel) HasMember(structure, member string) (bool, error) {
 }
 
 func (k *kernel) CPUs() (int, error) { return 4, nil }
+
+func (k *kernel) AtLeast(major, minor int) bool { return major < 6 }
+
+func (k *kernel) Offset(structure, member string) (uint32, error) {
+	if at, ok := k.offsets[structure+"."+member]; ok {
+		return at, nil
+	}
+	return 0, fs.ErrNotExist
+}
+
+func (k *kernel) Extents(functions []string) ([][2]uint64, error) {
+	return [][2]uint64{{0xffffffff81000000, 0xffffffff81000040}}, nil
+}
+
+func (k *kernel) Size(string) (uint32, error) { return 0, fs.ErrNotExist }
 
 func (k *kernel) NetnsOf(path string) (uint64, error) {
 	inode, ok := k.netns[path]

@@ -353,7 +353,7 @@ func (it item) named() bool { return it.asked != "" }
 func (it item) kprobe(arch string, f kernelFunction, at place) Probe {
 	probe := Probe{
 		Text: it.text(), Name: it.symbol, Kind: Kprobe, Symbol: f.symbol, Module: f.module,
-		Arg: at.index, Stack: at.stack, Sock: -1, Extra: -1, On: it.on,
+		Arg: at.index, Stack: at.stack, Sock: -1, Extra: -1, Location: -1, Reason: -1, On: it.on,
 		Backend: BackendKprobe, position: it.number, named: it.named(),
 	}
 	if f.name != f.symbol {
@@ -382,6 +382,11 @@ func (r *resolver) probeFunction(it item, f kernelFunction, proto *btf.FuncProto
 	if n := sockArgument(params); n >= 0 {
 		if at, ok := slot(r.arch, params, n); ok && !at.stack {
 			probe.Sock, probe.sockPosition, probe.sockRegister = at.index, n+1, at.where(r.arch)
+		}
+	}
+	if n := reasonArgument(params); n >= 0 {
+		if at, ok := slot(r.arch, params, n); ok && !at.stack {
+			probe.Reason = at.index
 		}
 	}
 	if it.extra > len(params) {

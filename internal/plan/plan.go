@@ -52,6 +52,11 @@ type Plan struct {
 	BufferSize int
 	// Details: each packet comes with what is known of its hit.
 	Details bool
+	// StackDepth is how many addresses of the kernel stack each packet comes with
+	// at most, 0 for none.
+	StackDepth int
+	// Tally is nil unless packets are to be counted instead of shown.
+	Tally *Tally
 	// Follow shows packets from their first match on, whatever becomes of them.
 	// Hooks are the functions that are listened to for that.
 	Follow bool
@@ -159,8 +164,12 @@ func (p *Plan) String() string {
 			row([]string{"follow", ""}[i], "%s", text)
 		}
 	}
-	row("snaplen", "%d bytes", p.Snaplen)
-	row("buffer", "%s", size(p.BufferSize))
+	if p.Tally != nil {
+		row("tally", "%s", p.Tally)
+	} else {
+		row("snaplen", "%d bytes", p.Snaplen)
+		row("buffer", "%s", size(p.BufferSize))
+	}
 	for _, notice := range p.Notices {
 		row("notice", "%s", notice)
 	}

@@ -130,6 +130,10 @@ type Probe struct {
 	// Extra is the register of the argument that func@N@M passes on, counted
 	// like Arg; -1 for none.
 	Extra int
+	// Location and Reason are the arguments of a function or a tracepoint that
+	// frees packets with who has called it and why (enum skb_drop_reason, v5.17+),
+	// counted like Arg; -1 for none.
+	Location, Reason int
 	// On is the moment; always OnEntry for a tracepoint.
 	On On
 	// Return says how to read the value that a function traced on return

@@ -34,8 +34,17 @@ type Request struct {
 	Backend string
 	// Context asks for what the CPU was doing: running the task, or an interrupt.
 	Context bool
+	// ContextIfKnown asks for the same, and takes it for no notice if that cannot be
+	// found out.
+	ContextIfKnown bool
 	// Owners asks for the process that a packet's socket is of.
 	Owners bool
+	// Tally asks for packets to be counted in the kernel by what they have in common,
+	// instead of shown. The only probe is [DropTracepoint] then.
+	Tally bool
+	// StackDepth asks for the kernel stack of each hit, with at most that many
+	// addresses, [MaxStackDepth] at most.
+	StackDepth int
 	// Details asks for what is known of a hit beyond its packet.
 	Details bool
 	// Follow asks for packets from their first match on, at every probe and
@@ -110,6 +119,9 @@ const (
 	// program and a trampoline of its own.
 	MaxReturns = 64
 
+	// MaxStackDepth is how many addresses of a stack the kernel collects at most
+	// (PERF_MAX_STACK_DEPTH, include/uapi/linux/perf_event.h).
+	MaxStackDepth = 127
 	// MaxVXLANPorts is how many ports the programs compare with.
 	MaxVXLANPorts = 4
 	// MaxComm is the longest name of a process in bytes (TASK_COMM_LEN of

@@ -96,6 +96,11 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 	}
 	p.Preempts = sys.Preemptible()
 	p.asked, p.Details = req.Backend, req.Details
+	if req.StackDepth < 0 || req.StackDepth > MaxStackDepth {
+		return nil, &Error{Reason: BadSyntax, Asked: fmt.Sprintf("a stack of %d addresses", req.StackDepth),
+			Fact: fmt.Sprintf("the kernel collects 1 to %d", MaxStackDepth)}
+	}
+	p.StackDepth = req.StackDepth
 	if err := p.chooseBackends(req.Backend); err != nil {
 		return nil, err
 	}
@@ -104,9 +109,14 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 			return nil, err
 		}
 	}
-	if req.Context {
+	if req.Tally {
+		if err := p.resolveTally(sys); err != nil {
+			return nil, err
+		}
+	}
+	if req.Context || req.ContextIfKnown {
 		count, offsets, err := sys.PreemptCount()
-		if err != nil {
+		if err != nil && req.Context {
 			p.notice("whether a task or an interrupt is running is not known: %v", err)
 		}
 		p.PreemptCount = PreemptCount{count, offsets}
@@ -402,7 +412,8 @@ func (it item) tracepoint(proto *btf.FuncProto) Probe {
 	skb, sock := skbArguments(proto.Params)[0], sockArgument(proto.Params)
 	return Probe{
 		Text: it.text(), Name: it.text(), Kind: Tracepoint, Symbol: it.symbol, Category: it.category,
-		Arg: skb, Sock: sock, sockPosition: sock + 1, Extra: -1, Prototype: prototype(it.symbol, proto),
+		Arg: skb, Sock: sock, sockPosition: sock + 1, Extra: -1,
+		Location: locationArgument(it.symbol, proto.Params, skb), Reason: reasonArgument(proto.Params), Prototype: prototype(it.symbol, proto),
 		Backend: BackendRawTracepoint, position: skb + 1, named: it.named(),
 	}
 }

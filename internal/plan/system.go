@@ -51,6 +51,18 @@ type System interface {
 	User(name string) (uint32, error)
 	// HasMember tells whether a struct of the kernel has a member of that name.
 	HasMember(structure, member string) (bool, error)
+	// Offset returns where a member of a struct of the kernel or of a loaded module
+	// is, in bytes; that of a bit field is where its bits begin. Members of members
+	// are named with dots. The error wraps [fs.ErrNotExist] if there is none of that
+	// name.
+	Offset(structure, member string) (uint32, error)
+	// Size returns the size of a struct in bytes.
+	Size(structure string) (uint32, error)
+	// Extents returns where functions of the kernel image begin and end, for those that
+	// it has.
+	Extents(functions []string) ([][2]uint64, error)
+	// AtLeast tells whether the kernel is of that version or a later one.
+	AtLeast(major, minor int) bool
 	// Preemptible tells whether the kernel interrupts itself for another task.
 	Preemptible() bool
 	// PreemptCount returns what [PreemptCount] consists of.

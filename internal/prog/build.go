@@ -199,6 +199,9 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 			if err := dropScope(program, p); err != nil {
 				return nil, err
 			}
+			if err := dropTally(program, p); err != nil {
+				return nil, err
+			}
 		}
 		if err := setProbeConstants(spec, program, made.Probes[0], first); err != nil {
 			return nil, err
@@ -206,6 +209,9 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 		spec.Programs[program.Name] = program
 	}
 	if err := buildHooks(spec, shells, p); err != nil {
+		return nil, err
+	}
+	if err := buildTally(spec, shells, p, machine.CPUs); err != nil {
 		return nil, err
 	}
 	dropProbeSection(spec)
@@ -314,10 +320,12 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 		bpf.ProbesVarPreemptCount:         p.PreemptCount.Count,
 		bpf.ProbesVarCpuOffsets:           p.PreemptCount.Offsets,
 		bpf.ProbesVarWithDetails:          flag(p.Details),
+		bpf.ProbesVarStackDepth:           uint32(p.StackDepth),
 		bpf.ProbesVarFollow:               flag(p.Follow),
 		bpf.ProbesVarWakeupBytes:          uint32(p.BufferSize / 8),
 	}
 	maps.Copy(constants, scopeConstants(p))
+	maps.Copy(constants, tallyConstants(p))
 	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set constant %s: %w", name, err)
@@ -341,6 +349,9 @@ func headerBytes(p *plan.Plan) int {
 	} else if p.Filter.MatchesAll() {
 		// Nothing is rejected, so one read of everything is cheapest.
 		n = p.Snaplen
+	}
+	if p.Tally != nil {
+		n = max(n, tallyBytes)
 	}
 	return max(headersMin, min(n, filter.MaxReach))
 }
@@ -373,6 +384,8 @@ func setProbeConstants(spec *ebpf.CollectionSpec, program *ebpf.ProgramSpec, ind
 		bpf.ProbesVarProbeValue:    uint32(probe.Arguments),
 		bpf.ProbesVarProbeIndirect: flag(probe.Form == plan.SkbPointerPointer),
 		bpf.ProbesVarProbeReturns:  flag(probe.On != plan.OnEntry),
+		bpf.ProbesVarProbeLocation: uint32(argument(probe.Location, false)),
+		bpf.ProbesVarProbeReason:   uint32(argument(probe.Reason, false)),
 	})
 }
 

@@ -48,6 +48,7 @@ type Session struct {
 	reader     *ringbuf.Reader
 	options    Options
 	learners   []link.Link
+	listeners  []link.Link
 	refusal    error // of the last probe that was left out
 
 	hooks       []link.Link // of functions that are listened to
@@ -59,6 +60,9 @@ type Session struct {
 	// NoOwners is why the owners of sockets are not known although the plan asks
 	// for them, but not for its scope.
 	NoOwners error
+	// Unheard are the functions that could not be listened to in order to tell what drops a
+	// packet.
+	Unheard []string
 	// LoadTime and AttachTime are how long the kernel took.
 	LoadTime, AttachTime time.Duration
 }
@@ -155,6 +159,7 @@ func Open(ctx context.Context, p *plan.Plan, spec *ebpf.CollectionSpec, cpus int
 	if err := s.attachHooks(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.attachListeners()
 	// The program of a return first: it is waiting when the first call comes.
 	for _, returns := range []bool{true, false} {
 		for _, program := range s.programs {
@@ -263,6 +268,7 @@ func (s *Session) Detach() error {
 	}
 	errs = append(errs, s.detachOwners())
 	errs = append(errs, s.detachHooks())
+	errs = append(errs, s.detachListeners())
 	return errors.Join(errs...)
 }
 

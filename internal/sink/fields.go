@@ -41,6 +41,8 @@ const (
 	FieldParent
 	FieldValue
 	FieldExtra
+	FieldReason
+	FieldLocation
 )
 
 // fieldTable has the fields in the order of their constants. A column is as wide
@@ -52,30 +54,32 @@ var fieldTable = [...]struct {
 	right   bool // numbers, whose digits belong under each other
 	details bool
 }{
-	FieldTime:    {"time", "date and time with nanoseconds", len(timeLayout), false, false},
-	FieldMono:    {"mono", "seconds of CLOCK_MONOTONIC, with nanoseconds", 16, true, false},
-	FieldCPU:     {"cpu", "processor", 3, true, false},
-	FieldProbe:   {"probe", "name of the probe", 0, false, false},
-	FieldTask:    {"task", "task that the processor ran, as comm:pid, and (softirq), (hardirq) or (nmi) if that has been interrupted", 24, false, true},
-	FieldPID:     {"pid", "process of the task", 7, true, true},
-	FieldTID:     {"tid", "thread of the task", 7, true, true},
-	FieldComm:    {"comm", "name of the task", 15, false, true},
-	FieldOwner:   {"owner", "process that owns the socket, as comm:pid", 18, false, true},
-	FieldUID:     {"uid", "user of the socket", 5, true, true},
-	FieldNetns:   {"netns", "inode number of the network namespace", 10, true, true},
-	FieldIfname:  {"ifname", "name of the device", 8, false, true},
-	FieldIfindex: {"ifindex", "index of the device", 3, true, true},
-	FieldMark:    {"mark", "mark of the packet", 6, false, true},
-	FieldSkb:     {"skb", "address of the sk_buff", 18, false, false},
-	FieldHead:    {"head", "address of its buffer, which clones share", 18, false, true},
-	FieldSock:    {"sock", "address of the socket", 18, false, true},
-	FieldLen:     {"len", "length of the packet in bytes", 5, true, false},
-	FieldCaplen:  {"caplen", "bytes captured of it", 5, true, false},
-	FieldWhy:     {"why", "why it is shown: filter, same skb, or clone, copy, segment or fragment of the sk_buff at an address", 11, false, true},
-	FieldTrail:   {"trail", "number of the packet that is followed", 3, true, true},
-	FieldParent:  {"parent", "address of the sk_buff from which it was followed", 18, false, true},
-	FieldValue:   {"value", "what the function has returned", 8, false, true},
-	FieldExtra:   {"extra", "extra argument of func@N@M", 6, false, true},
+	FieldTime:     {"time", "date and time with nanoseconds", len(timeLayout), false, false},
+	FieldMono:     {"mono", "seconds of CLOCK_MONOTONIC, with nanoseconds", 16, true, false},
+	FieldCPU:      {"cpu", "processor", 3, true, false},
+	FieldProbe:    {"probe", "name of the probe", 0, false, false},
+	FieldTask:     {"task", "task that the processor ran, as comm:pid, and (softirq), (hardirq) or (nmi) if that has been interrupted", 24, false, true},
+	FieldPID:      {"pid", "process of the task", 7, true, true},
+	FieldTID:      {"tid", "thread of the task", 7, true, true},
+	FieldComm:     {"comm", "name of the task", 15, false, true},
+	FieldOwner:    {"owner", "process that owns the socket, as comm:pid", 18, false, true},
+	FieldUID:      {"uid", "user of the socket", 5, true, true},
+	FieldNetns:    {"netns", "inode number of the network namespace", 10, true, true},
+	FieldIfname:   {"ifname", "name of the device", 8, false, true},
+	FieldIfindex:  {"ifindex", "index of the device", 3, true, true},
+	FieldMark:     {"mark", "mark of the packet", 6, false, true},
+	FieldSkb:      {"skb", "address of the sk_buff", 18, false, false},
+	FieldHead:     {"head", "address of its buffer, which clones share", 18, false, true},
+	FieldSock:     {"sock", "address of the socket", 18, false, true},
+	FieldLen:      {"len", "length of the packet in bytes", 5, true, false},
+	FieldCaplen:   {"caplen", "bytes captured of it", 5, true, false},
+	FieldWhy:      {"why", "why it is shown: filter, same skb, or clone, copy, segment or fragment of the sk_buff at an address", 11, false, true},
+	FieldTrail:    {"trail", "number of the packet that is followed", 3, true, true},
+	FieldParent:   {"parent", "address of the sk_buff from which it was followed", 18, false, true},
+	FieldValue:    {"value", "what the function has returned", 8, false, true},
+	FieldExtra:    {"extra", "extra argument of func@N@M", 6, false, true},
+	FieldReason:   {"reason", "why the packet is dropped, as the kernel calls it", 20, false, true},
+	FieldLocation: {"location", "who has freed the packet, as function+offset", 24, false, true},
 }
 
 // noFields is the list that shows none.
@@ -132,6 +136,10 @@ func (f Fields) NeedsDetails() bool {
 
 // NeedsContext tells whether a field is shown that takes knowing what the CPU does.
 func (f Fields) NeedsContext() bool { return slices.Contains(f, FieldTask) }
+
+// NeedsNames tells whether a field is shown that takes the names of the kernel's
+// functions.
+func (f Fields) NeedsNames() bool { return slices.Contains(f, FieldLocation) }
 
 // NeedsOwners tells whether a field is shown that takes knowing whose the sockets
 // are.
@@ -199,17 +207,29 @@ type Shown struct {
 	// Provenance puts behind the first line of each packet where its headers
 	// come from: [event.Provenance.String].
 	Provenance bool
+	// Drops puts behind the first line of each packet that is dropped the reason and
+	// the place, as far as they are known.
+	Drops bool
+	// Kernel names addresses and reasons; nil if nobody does.
+	Kernel Names
+	// Stack puts the kernel stack under the text of each packet, in the colour of
+	// StackColor, one of [Colors] or "".
+	Stack      bool
+	StackColor string
 }
 
 // margin writes what stands before and behind the text of a packet. One
 // goroutine uses it.
 type margin struct {
 	Shown
-	widths []int // by position in Fields
+	widths  []int  // by position in Fields
+	packets uint64 // whose stack was written
 }
 
 func newMargin(s Shown) *margin {
 	m := &margin{Shown: s, widths: make([]int, len(s.Fields))}
+	// Once is enough.
+	m.Drops = m.Drops && !slices.Contains(s.Fields, FieldReason) && !slices.Contains(s.Fields, FieldLocation)
 	for i, f := range s.Fields {
 		m.widths[i] = fieldTable[f].width
 		if f == FieldProbe {
@@ -222,7 +242,9 @@ func newMargin(s Shown) *margin {
 }
 
 // empty tells whether there is never anything to write.
-func (m *margin) empty() bool { return len(m.Fields) == 0 && m.Value == nil && !m.Provenance }
+func (m *margin) empty() bool {
+	return len(m.Fields) == 0 && m.Value == nil && !m.Provenance && !m.Drops && !m.Stack
+}
 
 // appendPrefix appends what stands before each line of the packet of r.
 func (m *margin) appendPrefix(b []byte, r *event.Record) []byte {
@@ -253,6 +275,20 @@ func (m *margin) appendPrefix(b []byte, r *event.Record) []byte {
 func (m *margin) appendSuffix(b []byte, r *event.Record) []byte {
 	if m.Provenance {
 		b = append(b, note(r)...)
+	}
+	if d := r.Details; m.Drops && d != nil && (d.Reason != 0 || d.Location != 0) {
+		b = append(b, " ["...)
+		if d.Reason != 0 {
+			b = append(b, "reason "...)
+			b = appendReasonName(b, m.Kernel, d.Reason)
+		}
+		if d.Location != 0 {
+			if d.Reason != 0 {
+				b = append(b, ' ')
+			}
+			b = appendLocation(append(b, "at "...), m.Kernel, d.Location)
+		}
+		b = append(b, ']')
 	}
 	if m.Value != nil && r.Details != nil {
 		switch r.Details.Moment {
@@ -366,6 +402,14 @@ func (m *margin) appendField(b []byte, f Field, r *event.Record) []byte {
 	case FieldExtra:
 		if m.Extra == nil || r.Probe >= 0 && r.Probe < len(m.Extra) && m.Extra[r.Probe] {
 			return appendHexShort(b, d.Extra)
+		}
+	case FieldReason:
+		if d.Reason != 0 {
+			return appendReasonName(b, m.Kernel, d.Reason)
+		}
+	case FieldLocation:
+		if d.Location != 0 {
+			return appendLocation(b, m.Kernel, d.Location)
 		}
 	}
 	return append(b, '-')

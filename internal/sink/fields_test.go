@@ -55,7 +55,7 @@ func TestParseFieldsRefuses(t *testing.T) {
 		}
 		return []string{"probe", "none"}
 	}
-	const all = "the fields are time, mono, cpu, probe, task, pid, tid, comm, owner, uid, netns, ifname, ifindex, mark, skb, head, sock, len, caplen, why, trail, parent, value, extra"
+	const all = "the fields are time, mono, cpu, probe, task, pid, tid, comm, owner, uid, netns, ifname, ifindex, mark, skb, head, sock, len, caplen, why, trail, parent, value, extra, reason, location"
 	for _, test := range []struct{ list, text, hint string }{
 		{"", `-o/--fields "": the list is empty`, "use -o none to show no fields"},
 		{" ", `-o/--fields " ": the list is empty`, "use -o none to show no fields"},
@@ -107,7 +107,7 @@ func known() *event.Record {
 	r.CPU, r.Probe, r.Skb, r.Len = 5, 1, 0xffff888012345600, 60
 	r.Details = &event.Details{
 		Head: 0xffff888000000001, Sock: 0xffff888000000002, Extra: 0x1234, Value: 7, Call: 1, Parent: 0xffff888000000003,
-		Trail: 17, Netns: 4026531840, Ifindex: 2, Mark: 0xbeef, PID: 100, TID: 101, Owner: 200, UID: 1000,
+		Trail: 17, Netns: 4026531840, Ifindex: 2, Mark: 0xbeef, PID: 100, TID: 101, Owner: 200, UID: 1000, Reason: 8, Location: 0xffffffff81000010,
 		Why: event.CloneOf, Context: event.InTask, Moment: event.MomentReturn,
 	}
 	copy(r.Details.Comm[:], "nc")
@@ -167,6 +167,8 @@ func TestFieldValues(t *testing.T) {
 		{field: FieldParent, known: "0xffff888000000003", unknown: "-", bare: "-"},
 		{field: FieldValue, known: "7 of 1", unknown: "-", bare: "-", irq: "no return", raw: "0x7"},
 		{field: FieldExtra, known: "0x1234", unknown: "0x0", bare: "-"},
+		{field: FieldReason, known: "8", unknown: "-", bare: "-"},
+		{field: FieldLocation, known: "0xffffffff81000010", unknown: "-", bare: "-"},
 	} {
 		names := []string{"first", "second"}
 		for _, c := range []struct {

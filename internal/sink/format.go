@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 	"time"
+
+	"github.com/netcap-project/netcap/internal/event"
 )
 
 // The file format is that of pcap-savefile(5): little endian, nanoseconds.
@@ -16,77 +18,65 @@ const (
 	pcapCaplenOffset = 8      // of the captured length in a record header
 )
 
-// pcapWriter writes a pcap stream to w. It collects whole records and writes
-// them when its buffer is full or in flush. It allocates only for a record that
-// is larger than its buffer, which then stays that large.
+// pcapWriter writes a pcap stream. It allocates only for a record that is larger
+// than its buffer, which then stays that large.
 type pcapWriter struct {
-	w       io.Writer
+	blocks
 	snaplen int
-	buf     []byte // whole records, not yet written
-	packets uint64 // records that w has taken whole
-	err     error  // the first error of w; nothing is written after it
-	partial int    // how many bytes of a cut record w has taken when err came
 }
 
 func newPcapWriter(w io.Writer, snaplen, buffer int) *pcapWriter {
-	return &pcapWriter{w: w, snaplen: snaplen, buf: make([]byte, 0, buffer)}
+	return &pcapWriter{newBlocks(w, buffer, wholeRecords), snaplen}
 }
 
-// header writes the file header through to w.
+// header writes the file header through.
 func (p *pcapWriter) header() error {
-	h := make([]byte, 0, pcapHeaderLen)
-	h = binary.LittleEndian.AppendUint32(h, pcapMagicNanos)
-	h = binary.LittleEndian.AppendUint16(h, 2)
-	h = binary.LittleEndian.AppendUint16(h, 4)
-	h = append(h, make([]byte, 8)...) // zone and accuracy: always 0
-	h = binary.LittleEndian.AppendUint32(h, uint32(p.snaplen))
-	h = binary.LittleEndian.AppendUint32(h, linkEthernet)
-	n, err := p.w.Write(h)
-	if err != nil {
-		p.err, p.partial = err, n
-	}
-	return err
+	return p.through(appendPcapHeader(nil, p.snaplen))
 }
 
-// record adds one packet: its time, its whole length and its captured bytes,
-// of which it keeps no more than the snaplen.
+// record adds one packet: its time, its whole length and its captured bytes.
 func (p *pcapWriter) record(t time.Time, length int, data []byte) error {
 	if p.err != nil {
 		return p.err
 	}
-	if len(data) > p.snaplen {
-		data = data[:p.snaplen]
-	}
-	if len(p.buf)+pcapRecordLen+len(data) > cap(p.buf) {
-		if err := p.flush(); err != nil {
-			return err
-		}
-	}
-	b := p.buf
+	p.buf = appendPcapRecord(p.buf, p.snaplen, t, length, data)
+	return p.added()
+}
+
+func appendPcapHeader(b []byte, snaplen int) []byte {
+	b = binary.LittleEndian.AppendUint32(b, pcapMagicNanos)
+	b = binary.LittleEndian.AppendUint16(b, 2)
+	b = binary.LittleEndian.AppendUint16(b, 4)
+	b = append(b, make([]byte, 8)...) // zone and accuracy: always 0
+	b = binary.LittleEndian.AppendUint32(b, uint32(snaplen))
+	return binary.LittleEndian.AppendUint32(b, linkEthernet)
+}
+
+// appendPcapRecord appends one packet: its time, its whole length and its captured
+// bytes, of which it keeps no more than the snaplen.
+func appendPcapRecord(b []byte, snaplen int, t time.Time, length int, data []byte) []byte {
+	data = data[:min(len(data), snaplen)]
 	b = binary.LittleEndian.AppendUint32(b, uint32(t.Unix()))
 	b = binary.LittleEndian.AppendUint32(b, uint32(t.Nanosecond()))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(data)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(max(length, len(data))))
-	p.buf = append(b, data...)
-	return nil
+	return append(b, data...)
 }
 
-func (p *pcapWriter) flush() error {
-	if p.err != nil {
-		return p.err
-	}
-	if len(p.buf) == 0 {
-		return nil
-	}
-	n, err := p.w.Write(p.buf)
-	whole, packets := wholeRecords(p.buf[:n])
-	p.packets += packets
-	if err != nil {
-		p.err, p.partial = err, n-whole
-	}
-	p.buf = p.buf[:0]
-	return err
+// pcapFormat is a pcap file.
+type pcapFormat struct{ snaplen int }
+
+func (f pcapFormat) begin(b []byte) []byte { return appendPcapHeader(b, f.snaplen) }
+
+func (f pcapFormat) record(b []byte, r *event.Record) []byte {
+	return appendPcapRecord(b, f.snaplen, r.Time, r.Len, r.Data)
 }
+
+func (pcapFormat) end(b []byte) []byte { return b }
+
+func (pcapFormat) count(b []byte) (int, uint64) { return wholeRecords(b) }
+
+func (pcapFormat) binary() bool { return true }
 
 // wholeRecords returns how many bytes of b are whole records, and how many
 // records those are.

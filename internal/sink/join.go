@@ -50,6 +50,7 @@ func (s *sentinel) in(line []byte) bool {
 type meta struct {
 	prefix []byte // before each of its lines
 	suffix []byte // behind its first line
+	after  []byte // under its last line
 }
 
 // metas is a queue: the goroutine that writes records puts in, the one that
@@ -76,6 +77,7 @@ func (q *metas) put(m meta) {
 	slot := &q.ring[(q.first+q.n)%len(q.ring)]
 	slot.prefix = append(slot.prefix[:0], m.prefix...)
 	slot.suffix = append(slot.suffix[:0], m.suffix...)
+	slot.after = append(slot.after[:0], m.after...)
 	q.n++
 }
 

@@ -96,7 +96,7 @@ func TestMetas(t *testing.T) {
 	in, out := 0, 0
 	for _, step := range []int{3, -2, 100, -50, 300, -351, 1, -1, 64, -64} {
 		for range max(step, 0) {
-			q.put(meta{strconv.AppendInt(nil, int64(in), 10), []byte("suffix")[:in%7]})
+			q.put(meta{strconv.AppendInt(nil, int64(in), 10), []byte("suffix")[:in%7], []byte("after")[:in%6]})
 			in++
 		}
 		for range max(-step, 0) {

@@ -35,6 +35,9 @@ func dup(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
+// IsTerminal reports whether f is a terminal.
+func IsTerminal(f *os.File) bool { return isTerminal(f) }
+
 // isTerminal reports whether f is a terminal.
 func isTerminal(f *os.File) bool {
 	conn, err := f.SyscallConn()
@@ -50,13 +53,16 @@ func isTerminal(f *os.File) bool {
 	return ioctlErr == nil
 }
 
-// CheckPath says whether a packet file could be created or overwritten at
-// path, without creating or changing anything. "-", standard output, always
+// writeFile is how the user names a packet file.
+const writeFile = "-w/--write-file"
+
+// CheckPath says whether a file could be created or overwritten at path, which
+// the user has named by option, without creating or changing anything. "-", standard output, always
 // can. The error is an [*Error]: there is no such directory, path is a
 // directory, or the permission is missing.
-func CheckPath(path string) error {
+func CheckPath(option, path string) error {
 	fail := func(hint, format string, args ...any) error {
-		return &Error{text: "-w/--write-file " + strconv.Quote(path) + ": " + fmt.Sprintf(format, args...), hint: hint}
+		return &Error{text: option + " " + strconv.Quote(path) + ": " + fmt.Sprintf(format, args...), hint: hint}
 	}
 	if path == "-" {
 		return nil
@@ -119,8 +125,9 @@ func quoteShell(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// openPath creates or truncates the file at path for its owner only.
-func openPath(path string) (*os.File, error) {
+// openPath creates or truncates the file at path for its owner only. What is
+// binary must not go to a terminal.
+func openPath(option, path string, binary bool) (*os.File, error) {
 	flags := os.O_WRONLY | os.O_CREATE | os.O_TRUNC | unix.O_NOCTTY
 	if st, err := os.Stat(path); err == nil && st.Mode()&fs.ModeNamedPipe != 0 {
 		// Without this, open waits for a reader, for ever if none comes.
@@ -137,16 +144,16 @@ func openPath(path string) (*os.File, error) {
 	if err != nil {
 		return nil, &Error{text: "open " + path + ": " + cause(err), err: err}
 	}
-	if isTerminal(f) {
+	if binary && isTerminal(f) {
 		f.Close()
-		return nil, terminalError(path)
+		return nil, terminalError(option, path)
 	}
 	return f, nil
 }
 
-func terminalError(name string) error {
+func terminalError(option, name string) error {
 	return &Error{
-		text: "-w/--write-file " + name + ": packets are binary, and this is a terminal",
+		text: option + " " + name + ": packets are binary, and this is a terminal",
 		hint: "name a file, or pipe to a reader: netcap ... -w - | tcpdump -r -",
 	}
 }
@@ -156,7 +163,10 @@ func terminalError(name string) error {
 func note(r *event.Record) string {
 	p := r.Provenance.String()
 	if r.Cut != event.NotCut {
-		p = strings.TrimSuffix(p, "]") + " cut=" + [...]string{"", "unreadable", "pages", "pieces"}[min(r.Cut, event.CutPieces)] + "]"
+		p = strings.TrimSuffix(p, "]") + " cut=" + cutName(r.Cut) + "]"
 	}
 	return " " + p
 }
+
+// CreateText creates or empties the file at path, for text.
+func CreateText(path string) (*os.File, error) { return openPath("--output", path, false) }

@@ -63,9 +63,9 @@ func wantRecords(tb testing.TB, got, want []*event.Record) {
 	}
 }
 
-func openPcap(tb testing.TB, path string, stdout *os.File) *Pcap {
+func openPcap(tb testing.TB, path string, stdout *os.File) *File {
 	tb.Helper()
-	p, err := NewPcap(path, stdout, 262144)
+	p, err := NewPcap(Target{Path: path, Stdout: stdout}, 262144)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -73,6 +73,14 @@ func openPcap(tb testing.TB, path string, stdout *os.File) *Pcap {
 		tb.Fatal(err)
 	}
 	return p
+}
+
+func newRotate(path string, stdout *os.File, snaplen, n int) (*Rotate, error) {
+	p, err := NewPcap(Target{Path: path, Stdout: stdout}, snaplen)
+	if err != nil {
+		return nil, err
+	}
+	return NewRotate(p, n)
 }
 
 func writeAll(tb testing.TB, s Sink, records []*event.Record) {
@@ -84,6 +92,10 @@ func writeAll(tb testing.TB, s Sink, records []*event.Record) {
 			tb.Fatal(err)
 		}
 		clear(scratch.Data)
+		clear(scratch.Stack)
+		if scratch.Details != nil {
+			*scratch.Details = event.Details{}
+		}
 		*scratch = event.Record{Data: scratch.Data}
 	}
 }
@@ -102,7 +114,7 @@ func TestPcap(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte("old"), 1e6), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	p, err := NewPcap(path, nil, 96)
+	p, err := NewPcap(Target{Path: path, Stdout: nil}, 96)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +172,7 @@ func TestPcapMode(t *testing.T) {
 
 func TestPcapNeverOpened(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.pcap")
-	p, err := NewPcap(path, nil, 96)
+	p, err := NewPcap(Target{Path: path, Stdout: nil}, 96)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,9 +258,9 @@ func wantError(tb testing.TB, err error, text, hint string) {
 
 func TestPcapRefusesTerminal(t *testing.T) {
 	_, tty := openPty(t)
-	_, err := NewPcap("-", tty, 96)
+	_, err := NewPcap(Target{Path: "-", Stdout: tty}, 96)
 	wantError(t, err, "this is a terminal", "| tcpdump -r -")
-	p, err := NewPcap(tty.Name(), nil, 96)
+	p, err := NewPcap(Target{Path: tty.Name(), Stdout: nil}, 96)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +272,7 @@ func TestPcapToNamedPipe(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := NewPcap(path, nil, 262144)
+	p, err := NewPcap(Target{Path: path, Stdout: nil}, 262144)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +299,7 @@ func TestPcapToNamedPipe(t *testing.T) {
 }
 
 func TestPcapDiskFull(t *testing.T) {
-	p, err := NewPcap("/dev/full", nil, 96)
+	p, err := NewPcap(Target{Path: "/dev/full", Stdout: nil}, 96)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -376,7 +388,7 @@ func TestCheckPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"-", file, filepath.Join(dir, "new"), "new", "/dev/null", "/dev/full"} {
-		if err := CheckPath(path); err != nil {
+		if err := CheckPath(writeFile, path); err != nil {
 			t.Errorf("CheckPath(%q): %v", path, err)
 		}
 	}
@@ -392,7 +404,7 @@ func TestCheckPath(t *testing.T) {
 		{filepath.Join(dir, strings.Repeat("x", 300)), "file name too long", ""},
 		{"a\x00b", "zero byte", ""},
 	} {
-		err := CheckPath(tc.path)
+		err := CheckPath(writeFile, tc.path)
 		wantError(t, err, tc.text, tc.hint)
 		if err != nil && !strings.HasPrefix(err.Error(), "-w/--write-file "+strconv.Quote(tc.path)) {
 			t.Errorf("CheckPath(%q): %v", tc.path, err)
@@ -407,7 +419,7 @@ func TestCheckPath(t *testing.T) {
 func TestRotate(t *testing.T) {
 	for _, tc := range []struct{ write, keep int }{{0, 3}, {2, 3}, {3, 3}, {4, 3}, {7, 3}, {5, 1}, {100, 64}} {
 		path := filepath.Join(t.TempDir(), "x.pcap")
-		s, err := NewRotate(path, nil, 262144, tc.keep)
+		s, err := newRotate(path, nil, 262144, tc.keep)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -439,19 +451,19 @@ func TestRotate(t *testing.T) {
 
 func TestRotateErrors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.pcap")
-	_, err := NewRotate(path, nil, 96, 0)
+	_, err := newRotate(path, nil, 96, 0)
 	wantError(t, err, "at least one packet", "")
-	_, err = NewRotate(filepath.Join(path, "x"), nil, 96, 1)
+	_, err = newRotate(filepath.Join(path, "x"), nil, 96, 1)
 	wantError(t, err, "there is no directory", "mkdir")
 
-	s, err := NewRotate(path, nil, 262144, 3)
+	s, err := newRotate(path, nil, 262144, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(s.Write(record(nil)), s.Close()); err != nil {
 		t.Errorf("without Open: %v", err)
 	}
-	s, err = NewRotate(path, nil, 262144, 3)
+	s, err = newRotate(path, nil, 262144, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -482,7 +494,7 @@ func TestWriteDoesNotAllocate(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
-	s, err := NewRotate(filepath.Join(t.TempDir(), "y.pcap"), nil, 262144, 4)
+	s, err := newRotate(filepath.Join(t.TempDir(), "y.pcap"), nil, 262144, 4)
 	if err != nil {
 		t.Fatal(err)
 	}

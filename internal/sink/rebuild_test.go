@@ -151,7 +151,7 @@ func bigRecords(tb testing.TB) []*event.Record {
 func TestBigPackets(t *testing.T) {
 	records := bigRecords(t)
 	path := filepath.Join(t.TempDir(), "x.pcap")
-	rotate, err := NewRotate(path+"2", nil, maxSnaplen, 5)
+	rotate, err := newRotate(path+"2", nil, maxSnaplen, 5)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,9 +56,10 @@ type call struct {
 // hold is an entry that waits for its return.
 type hold struct {
 	call         call
-	record       event.Record // its data and details are of this hold
+	record       event.Record // its data, details and stack are of this hold
 	details      event.Details
 	data         []byte
+	stack        []uint64
 	older, newer *hold
 }
 
@@ -138,7 +139,8 @@ func (s *Returns) entry(r *event.Record) error {
 	}
 	h.call, h.record, h.details = c, *r, *r.Details
 	h.data = append(h.data[:0], r.Data...)
-	h.record.Data, h.record.Details = h.data, &h.details
+	h.stack = append(h.stack[:0], r.Stack...)
+	h.record.Data, h.record.Details, h.record.Stack = h.data, &h.details, h.stack
 	h.older, h.newer = s.newest, nil
 	if s.newest != nil {
 		s.newest.newer = h

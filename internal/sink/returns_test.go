@@ -113,8 +113,10 @@ func TestReturns(t *testing.T) {
 func TestReturnsRecord(t *testing.T) {
 	var to collector
 	s := NewReturns(&to, nil)
-	writeAll(t, s, []*event.Record{entry(0, 5), back(0, 5, 9)})
-	want := entry(0, 5)
+	called := entry(0, 5)
+	called.Stack = []uint64{1, 2}
+	writeAll(t, s, []*event.Record{called, back(0, 5, 9)})
+	want := called
 	from := back(0, 5, 9)
 	want.Time, want.Mono, want.CPU = from.Time, from.Mono, from.CPU
 	want.Details.Value, want.Details.Moment = 9, event.MomentReturn

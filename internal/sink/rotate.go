@@ -1,45 +1,35 @@
 package sink
 
-import (
-	"os"
-	"time"
+import "github.com/netcap-project/netcap/internal/event"
 
-	"github.com/netcap-project/netcap/internal/event"
-)
-
-// Rotate keeps the last records in memory and writes them to a pcap file in
-// Close.
+// Rotate keeps the last records in memory and writes them to a file in Close.
 type Rotate struct {
-	file     *Pcap
+	file     *File
 	limit    int
 	kept     []stored // grows to limit, then a ring
 	oldest   int      // index in kept, 0 until the ring is full
 	replaced uint64
 }
 
-// stored is what a pcap file stores of a record.
+// stored is a record with memory of its own.
 type stored struct {
-	time   time.Time
-	length int
-	data   []byte
+	record  event.Record
+	details event.Details
+	data    []byte
+	stack   []uint64
 }
 
-// NewRotate prepares a file for the last n packets with at most snaplen bytes
-// each. Up to n times snaplen bytes of memory are used, as packets come in; the
-// memory of a packet is used again for the one that takes its place. Path,
-// stdout and errors are those of [NewPcap]; n below 1 is an error too.
-func NewRotate(path string, stdout *os.File, snaplen, n int) (*Rotate, error) {
+// NewRotate keeps the last n packets for a file that is not open yet. Their memory
+// is used as they come in; that of a packet is used again for the one that
+// takes its place. The error, an [*Error], says that n is below 1.
+func NewRotate(file *File, n int) (*Rotate, error) {
 	if n < 1 {
 		return nil, &Error{text: "--write-file-rotate: at least one packet must be kept", hint: "leave it out to write every packet"}
 	}
-	p, err := NewPcap(path, stdout, snaplen)
-	if err != nil {
-		return nil, err
-	}
-	return &Rotate{file: p, limit: n}, nil
+	return &Rotate{file: file, limit: n}, nil
 }
 
-// Open creates the file with its header, like [Pcap.Open].
+// Open creates the file with its header, like [File.Open].
 func (r *Rotate) Open() error { return r.file.Open() }
 
 // Write implements [Sink]. It copies the record and never fails.
@@ -53,14 +43,27 @@ func (r *Rotate) Write(rec *event.Record) error {
 		r.oldest = (r.oldest + 1) % r.limit
 		r.replaced++
 	}
-	data := rec.Data[:min(len(rec.Data), r.file.snaplen)]
-	slot.time, slot.length = rec.Time, rec.Len
-	slot.data = append(slot.data[:0], data...)
+	slot.keep(rec)
 	return nil
+}
+
+// keep copies a record. It is complete as long as s does not move.
+func (s *stored) keep(r *event.Record) {
+	s.record = *r
+	s.data = append(s.data[:0], r.Data...)
+	s.stack = append(s.stack[:0], r.Stack...)
+	s.record.Data, s.record.Stack = s.data, s.stack
+	if r.Details != nil {
+		s.details = *r.Details
+		s.record.Details = &s.details
+	}
 }
 
 // Flush implements [Sink]. The packets stay in memory until Close.
 func (r *Rotate) Flush() error { return nil }
+
+// Tell implements [Teller].
+func (r *Rotate) Tell(tallies []Tally) { r.file.Tell(tallies) }
 
 // Replaced returns how many packets have given way to later ones.
 func (r *Rotate) Replaced() uint64 { return r.replaced }
@@ -74,7 +77,10 @@ func (r *Rotate) Close() error {
 	var failed error
 	for i := range r.kept {
 		p := &r.kept[(r.oldest+i)%len(r.kept)]
-		if failed = r.file.Write(&event.Record{Time: p.time, Len: p.length, Data: p.data}); failed != nil {
+		if p.record.Details != nil {
+			p.record.Details = &p.details // slots move as kept grows
+		}
+		if failed = r.file.Write(&p.record); failed != nil {
 			break
 		}
 	}

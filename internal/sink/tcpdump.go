@@ -244,6 +244,7 @@ func (t *Tcpdump) Write(r *event.Record) error {
 	}
 	t.meta.prefix = t.margin.appendPrefix(t.meta.prefix[:0], r)
 	t.meta.suffix = t.margin.appendSuffix(t.meta.suffix[:0], r)
+	t.meta.after = t.margin.appendAfter(t.meta.after[:0], r)
 	t.queue.put(t.meta)
 	if err := t.out.record(r.Time, length, r.Data); err != nil {
 		return t.check(err)
@@ -399,7 +400,11 @@ func (t *Tcpdump) join(from io.Reader, stdout io.Writer, numbered bool) error {
 			if numbered {
 				block = renumber(block, number)
 			}
-			return stdoutError(writeBlock(out, m.prefix, block, m.suffix))
+			if err := writeBlock(out, m.prefix, block, m.suffix); err != nil {
+				return stdoutError(err)
+			}
+			_, err := out.Write(m.after)
+			return stdoutError(err)
 		},
 	}
 	return j.run(from)

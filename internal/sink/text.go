@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"os"
 
@@ -35,13 +36,41 @@ func NewText(out io.Writer, shown Shown) (*Text, error) {
 
 // Write implements [Sink].
 func (t *Text) Write(r *event.Record) error {
-	b := t.margin.appendPrefix(t.line[:0], r)
+	t.line = t.margin.appendLine(t.line[:0], r)
+	_, err := t.out.Write(t.line)
+	return stdoutError(err)
+}
+
+// appendLine appends the line of a record.
+func (m *margin) appendLine(b []byte, r *event.Record) []byte {
+	b = m.appendPrefix(b, r)
 	b = r.Time.Local().AppendFormat(b, "15:04:05.000000 ")
 	b = appendEthernet(b, r.Data, r.Len)
-	b = append(t.margin.appendSuffix(b, r), '\n')
-	t.line = b
-	_, err := t.out.Write(b)
-	return stdoutError(err)
+	return m.appendAfter(append(m.appendSuffix(b, r), '\n'), r)
+}
+
+// NewTextFile prepares a file with the lines of [Text]. The error is an
+// [*Error], see [CheckPath].
+func NewTextFile(to Target, shown Shown) (*File, error) {
+	return newFile(to, textFormat{newMargin(shown)})
+}
+
+// textFormat is a file of lines.
+type textFormat struct{ margin *margin }
+
+func (textFormat) begin(b []byte) []byte { return b }
+
+func (f textFormat) record(b []byte, r *event.Record) []byte { return f.margin.appendLine(b, r) }
+
+func (textFormat) end(b []byte) []byte { return b }
+
+func (textFormat) count(b []byte) (int, uint64) { return wholeLines(b) }
+
+func (textFormat) binary() bool { return false }
+
+// wholeLines returns how many bytes of b are whole lines, and how many those are.
+func wholeLines(b []byte) (whole int, lines uint64) {
+	return bytes.LastIndexByte(b, '\n') + 1, uint64(bytes.Count(b, []byte{'\n'}))
 }
 
 // Flush implements [Sink].
@@ -60,3 +89,7 @@ func (t *Text) Close() error {
 	}
 	return stdoutError(err)
 }
+
+// Line is one packet as [Text] shows it, without the time: length is that of the whole
+// packet, of which data is the start.
+func Line(data []byte, length int) string { return string(appendEthernet(nil, data, length)) }
