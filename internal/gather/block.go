@@ -3,16 +3,29 @@ package gather
 import (
 	"fmt"
 	"strconv"
+
+	"github.com/netcap-project/netcap/internal/sink"
 )
 
 // Missing says why a packet was not seen at a point.
 type Missing func(p *Packet, point int) string
 
+// Texts are what a block needs to name things.
+type Texts struct {
+	// Names are those of the points.
+	Names []string
+	Base  int
+	// Missing may be nil.
+	Missing Missing
+	// Kernel names functions; it may be nil.
+	Kernel sink.Names
+}
+
 // Block appends what is shown of a packet: where it was first, and when it came to each
-// other point. names are those of the points; color is a sequence that begins a colour,
-// and none are needed if it is empty.
-func Block(b []byte, p *Packet, names []string, base int, missing Missing) []byte {
-	first := p.First(base)
+// other point, as whole lines.
+func Block(b []byte, p *Packet, t Texts) []byte {
+	names, missing := t.Names, t.Missing
+	first := p.First(t.Base)
 	if first == nil {
 		first = &p.Hits[0]
 	}
@@ -20,6 +33,7 @@ func Block(b []byte, p *Packet, names []string, base int, missing Missing) []byt
 	b = strconv.AppendUint(b, p.Number, 10)
 	b = append(b, " packet received in "...)
 	b = append(append(b, names[first.Point]...), '\n')
+	b = t.appendStack(b, first)
 	before, cpu := first.Mono, first.CPU
 	seen := make([]bool, len(names))
 	for i := range p.Hits {
@@ -53,6 +67,7 @@ func Block(b []byte, p *Packet, names []string, base int, missing Missing) []byt
 			b = fmt.Appendf(b, ", as a part of %d bytes", h.Length)
 		}
 		b = append(b, "]\n"...)
+		b = t.appendStack(b, h)
 		before, cpu = h.Mono, h.CPU
 	}
 	for point := range names {
@@ -70,6 +85,14 @@ func Block(b []byte, p *Packet, names []string, base int, missing Missing) []byt
 	}
 	if p.More > 0 {
 		b = fmt.Appendf(b, "|   * and %d hits more\n", p.More)
+	}
+	return b
+}
+
+// appendStack appends the kernel stack of a hit, if there is one.
+func (t Texts) appendStack(b []byte, h *Hit) []byte {
+	for _, address := range h.Stack {
+		b = append(sink.AppendFrame(append(b, "|         "...), t.Kernel, address), '\n')
 	}
 	return b
 }

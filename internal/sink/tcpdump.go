@@ -242,6 +242,7 @@ func (t *Tcpdump) Write(r *event.Record) error {
 			}
 		}
 	}
+	t.meta.before = t.margin.appendBefore(t.meta.before[:0])
 	t.meta.prefix = t.margin.appendPrefix(t.meta.prefix[:0], r)
 	t.meta.suffix = t.margin.appendSuffix(t.meta.suffix[:0], r)
 	t.meta.after = t.margin.appendAfter(t.meta.after[:0], r)
@@ -399,6 +400,9 @@ func (t *Tcpdump) join(from io.Reader, stdout io.Writer, numbered bool) error {
 			number++
 			if numbered {
 				block = renumber(block, number)
+			}
+			if _, err := out.Write(m.before); err != nil {
+				return stdoutError(err)
 			}
 			if err := writeBlock(out, m.prefix, block, m.suffix); err != nil {
 				return stdoutError(err)
