@@ -43,7 +43,9 @@ const (
 
 // Options say how hits are joined.
 type Options struct {
-	// Points is the number of probes.
+	// Points is the number of probes that packets are expected at. Those behind them
+	// tell the end of an skb: Points is where the kernel drops one, and Points+1 where it
+	// has used one up. They begin no packet.
 	Points int
 	By     By
 	// NAT: addresses and ports change on the way.
@@ -109,8 +111,21 @@ type Packet struct {
 	End  End
 	// Merged is the packet that this one was made a part of, 0 for none: its Serial.
 	Merged uint64
+	// Fate is what became of the packet in the end, as far as it was seen.
+	Fate *Fate
 	// Serial tells packets apart before they have a number; from 1 on.
 	Serial uint64
+}
+
+// Fate is the end of an skb.
+type Fate struct {
+	// Mono is the time in nanoseconds of CLOCK_MONOTONIC.
+	Mono uint64
+	// Dropped: the kernel has dropped it, else it has used it up.
+	Dropped bool
+	// Reason and Location are those of a drop, 0 for none.
+	Reason   uint32
+	Location uint64
 }
 
 // First returns the first hit at a point, nil if there is none.
@@ -177,6 +192,10 @@ func (j *Joiner) Add(r *event.Record) error {
 	}
 	s := j.reader.read(r)
 	p, why := j.find(r, &s)
+	if r.Probe >= j.Points {
+		j.freed(p, r)
+		return nil
+	}
 	if p == nil {
 		if j.live >= j.Open {
 			if err := j.evict(); err != nil {
@@ -192,6 +211,24 @@ func (j *Joiner) Add(r *event.Record) error {
 	return nil
 }
 
+// freed notes down the end of an skb. Its address belongs to another from now on.
+func (j *Joiner) freed(p *open, r *event.Record) {
+	if p == nil {
+		return
+	}
+	if j.bySkb[r.Skb] == p {
+		delete(j.bySkb, r.Skb)
+	}
+	f := &Fate{Mono: r.Mono, Dropped: r.Probe == j.Points}
+	if d := r.Details; d != nil && f.Dropped {
+		f.Reason, f.Location = d.Reason, d.Location
+	}
+	// A clone that is used up says less than another that is dropped.
+	if p.Fate == nil || f.Dropped || !p.Fate.Dropped {
+		p.Fate = f
+	}
+}
+
 // find looks for the packet that a hit belongs to.
 func (j *Joiner) find(r *event.Record, s *sight) (*open, Why) {
 	if d := r.Details; d != nil && d.Trail != 0 && j.By != ByContent {
@@ -201,11 +238,20 @@ func (j *Joiner) find(r *event.Record, s *sight) (*open, Why) {
 	}
 	if j.By != ByContent && r.Skb != 0 {
 		// Its address may be that of another by now: the content tells.
-		if p := j.bySkb[r.Skb]; p != nil && !p.done && j.continues(p, r.Probe, s) {
+		if p := j.bySkb[r.Skb]; p != nil && !p.done && (r.Probe >= j.Points || j.continues(p, r.Probe, s)) {
 			return p, SameSkb
 		}
 	}
 	if j.By == BySkb || !s.ok {
+		return nil, ""
+	}
+	if r.Probe >= j.Points {
+		// Of several, the last that has begun: those before are as good as done.
+		for _, p := range slices.Backward(j.byBytes[s.identity]) {
+			if !p.done && !p.marks.differ(s.marks) {
+				return p, SameContent
+			}
+		}
 		return nil, ""
 	}
 	if p := j.choose(j.byBytes[s.identity], r, s); p != nil {
