@@ -418,7 +418,9 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if t, ok := shown.(sink.Teller); ok && countErr == nil {
 		t.Tell(tallies(counts))
 	}
-	err = errors.Join(err, closeOutput())
+	if closeErr := closeOutput(); !errors.Is(closeErr, sink.ErrDone) { // that it has no reader any more is no failure
+		err = errors.Join(err, closeErr)
+	}
 	stuck.Stop()
 	if countErr != nil {
 		return errors.Join(err, countErr)

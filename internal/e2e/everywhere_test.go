@@ -244,6 +244,19 @@ func (w *onWay) find(s seen, backlog bool) []int {
 				return run
 			}
 		}
+		// The window of one that has been put to it and found elsewhere already.
+		for j := i + 1; backlog && j < len(w.frames); j++ {
+			if !follows(f, w.frames[j]) || !w.used[j] {
+				continue
+			}
+			windowed := f
+			windowed.data = bytes.Clone(f.data)
+			at := l.transport + 14
+			copy(windowed.data[at:at+2], w.frames[j].data[w.layouts[j].transport+14:])
+			if fits(whole{windowed, []int{i}}) {
+				return []int{i}
+			}
+		}
 	}
 	return nil
 }

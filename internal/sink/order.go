@@ -95,17 +95,16 @@ func (o *Order) Flush() error {
 	if err := o.release(o.now()); err != nil {
 		return err
 	}
-	return o.to.Flush()
+	o.fail = o.to.Flush()
+	return o.fail
 }
 
-// Close implements [Sink]. It hands on what is left.
+// Close implements [Sink]. It hands on what is left, unless a call has failed.
 func (o *Order) Close() error {
-	told := o.fail
-	if told == nil {
-		told = o.release(1<<64 - 1)
-		return closeAfter(told, o.to)
+	if o.fail != nil {
+		return o.to.Close()
 	}
-	return o.to.Close()
+	return closeAfter(o.release(1<<64-1), o.to)
 }
 
 // closeAfter closes a sink, and returns what has failed first.

@@ -130,3 +130,25 @@ func TestOrderFails(t *testing.T) {
 		t.Error(err, s.closed)
 	}
 }
+
+// unread is a sink whose reader is found to be gone when it is flushed.
+type unread struct{ taker }
+
+func (s *unread) Flush() error { return ErrDone }
+
+// TestOrderFlushFails: what Flush has said is not said by Close again, though records
+// still wait.
+func TestOrderFlushFails(t *testing.T) {
+	s := unread{}
+	o := NewOrder(&s, func() uint64 { return 1e9 })
+	if err := o.Write(&event.Record{Mono: 1e9}); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Flush(); !errors.Is(err, ErrDone) {
+		t.Error(err)
+	}
+	s.fail = ErrDone
+	if err := o.Close(); err != nil || !s.closed {
+		t.Error(err, s.closed)
+	}
+}
