@@ -48,6 +48,7 @@ type skbOptions struct {
 	segment     bool
 	fixChecksum bool
 	fakeHeaders bool
+	gather      gatherOptions
 
 	count     uint64
 	duration  durationFlag
@@ -131,6 +132,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.BoolVarP(&o.stack, "stack-dump", "S", false, "show the kernel stack under each packet")
 	f.StringVar(&o.stackColor, "stack-dump-color", "", "with -S: the `COLOR` of stacks: "+strings.Join(sink.Colors(), ", ")+" or none (default green on a terminal)")
 	f.IntVar(&o.stackDepth, "stack-depth", defaultStackDepth, fmt.Sprintf("with -S: show the innermost `N` functions of a stack, %d at most", plan.MaxStackDepth))
+	o.gather.addFlags(f)
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
 	f.StringArrayVarP(&o.writeFiles, "write-file", "w", nil, "write packets to the pcap or pcapng `FILE` instead of showing them; - is stdout; several -w are several files")
@@ -224,11 +226,14 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	if err := checkScopeFlags(f); err != nil {
 		return err
 	}
+	if err := o.gather.complete(f, &o.request); err != nil {
+		return err
+	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
 	o.tcpdumpArgs = args
 	if err == nil && len(o.fieldLists) > 0 {
 		o.fields, err = sink.ParseFields(strings.Join(o.fieldLists, ","), plan.NearNames)
-		o.request.Details = o.fields.NeedsDetails()
+		o.request.Details = o.request.Details || o.fields.NeedsDetails()
 		o.request.Context = o.fields.NeedsContext()
 		o.request.Owners = o.fields.NeedsOwners()
 	}
@@ -395,6 +400,10 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		},
 		Limit: o.count,
 	}
+	if o.gather.on {
+		loop.Limit = 0 // packets count, not hits
+		defer o.gather.onRequest(io.err)()
+	}
 	// Whoever reads the output may take no more of it, before or after the end.
 	stuck := time.AfterFunc(patience, func() {
 		o.tell(io, "waiting for the output to take the last packets; a second Ctrl-C ends it at once")
@@ -422,6 +431,9 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		err = errors.Join(err, closeErr)
 	}
 	stuck.Stop()
+	if o.gather.on && !o.quiet && err == nil {
+		err = o.report(io)
+	}
 	if countErr != nil {
 		return errors.Join(err, countErr)
 	}

@@ -2,6 +2,8 @@ package gather
 
 import (
 	"encoding/json"
+	"io"
+	"sync/atomic"
 
 	"github.com/netcap-project/netcap/internal/event"
 	"github.com/netcap-project/netcap/internal/sink"
@@ -40,6 +42,7 @@ type Sink struct {
 	joiner *Joiner
 	packet *Packet // that is being written
 	err    error
+	asked  atomic.Pointer[io.Writer] // for the statistics
 }
 
 // NewSink returns a sink without To.
@@ -79,6 +82,10 @@ func (s *Sink) give(p *Packet) error {
 	}
 	return nil
 }
+
+// Ask has the statistics of all packets so far printed by the goroutine that uses the
+// sink, soon. It may be called by any.
+func (s *Sink) Ask(to io.Writer) { s.asked.Store(&to) }
 
 // Before appends the block of the packet whose head is being written.
 func (s *Sink) Before(b []byte) []byte {
@@ -171,6 +178,11 @@ func (s *Sink) object(p *Packet) *gathered {
 
 // Flush implements [sink.Sink].
 func (s *Sink) Flush() error {
+	if to := s.asked.Swap(nil); to != nil {
+		if err := s.Statistics.Print(*to); err != nil {
+			return err
+		}
+	}
 	if s.err != nil {
 		return s.err
 	}

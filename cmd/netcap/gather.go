@@ -1,0 +1,245 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/netcap-project/netcap/internal/event"
+	"github.com/netcap-project/netcap/internal/gather"
+	"github.com/netcap-project/netcap/internal/kernel"
+	"github.com/netcap-project/netcap/internal/plan"
+	"github.com/netcap-project/netcap/internal/sink"
+)
+
+// gatherOptions is the part of the command line that says how hits are gathered.
+type gatherOptions struct {
+	on        bool
+	by        string
+	byPointer bool
+	base      string
+	nat       bool
+	timeout   durationFlag
+	open      int
+	color     string
+
+	// ends are the probes that tell the end of an skb, behind those that are asked for.
+	ends int
+	// joins is the sink that gathers, once it is made.
+	joins *gather.Sink
+}
+
+// The values of --gather-by.
+const (
+	gatherAuto    = "auto"
+	gatherSkb     = "skb"
+	gatherContent = "content"
+)
+
+const (
+	defaultGatherTimeout = 2 * time.Second
+	defaultGatherOpen    = 65536
+	defaultGatherColor   = "green"
+)
+
+func (g *gatherOptions) addFlags(f *pflag.FlagSet) {
+	g.timeout = durationFlag(defaultGatherTimeout)
+	f.BoolVarP(&g.on, "gather", "G", false, "show for each packet when it came to which probe, and statistics at the end")
+	f.StringVar(&g.by, "gather-by", gatherAuto, "with --gather: hits belong together by `skb|content|auto`")
+	f.BoolVar(&g.byPointer, "gather-distinguish-by-pointer", false, "the same as --gather-by skb")
+	f.StringVar(&g.base, "gather-base", "", "with --gather: count from `PROBE` (default the first)")
+	f.BoolVar(&g.nat, "gather-nat", false, "with --gather: addresses and ports may change on the way")
+	f.Var(&g.timeout, "gather-timeout", "with --gather: wait `TIME` for a packet to be seen at all probes")
+	f.IntVar(&g.open, "gather-buffer-size", defaultGatherOpen, "with --gather: wait for `N` packets at a time at most")
+	f.StringVar(&g.color, "gather-output-color", "", "with --gather: the `COLOR` of blocks: "+strings.Join(sink.Colors(), ", ")+" or none (default green on a terminal)")
+}
+
+func gatherCompletions() map[string]cobra.CompletionFunc {
+	return map[string]cobra.CompletionFunc{
+		"gather-by":           cobra.FixedCompletions([]string{gatherAuto, gatherSkb, gatherContent}, cobra.ShellCompDirectiveNoFileComp),
+		"gather-output-color": cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
+	}
+}
+
+// complete refuses what does not go together, and asks for what gathering needs.
+func (g *gatherOptions) complete(f *pflag.FlagSet, request *plan.Request) error {
+	if !g.on {
+		for _, name := range []string{"gather-by", "gather-distinguish-by-pointer", "gather-base", "gather-nat", "gather-timeout", "gather-buffer-size", "gather-output-color"} {
+			if f.Changed(name) {
+				return &usageError{"--" + name + " says how packets are gathered, and they are not", "add --gather"}
+			}
+		}
+		return nil
+	}
+	switch {
+	case !slices.Contains([]string{gatherAuto, gatherSkb, gatherContent}, g.by):
+		return &usageError{fmt.Sprintf("--gather-by %q: it is skb, content or auto", g.by), "see \"netcap skb --help\""}
+	case g.byPointer && g.by == gatherContent:
+		return &usageError{"--gather-by content and --gather-distinguish-by-pointer are opposites", "leave out one of the two"}
+	case g.timeout <= 0:
+		return &usageError{fmt.Sprintf("--gather-timeout %v: packets take some time", time.Duration(g.timeout)), "leave it out for " + defaultGatherTimeout.String()}
+	case g.open < 1:
+		return &usageError{fmt.Sprintf("--gather-buffer-size %d: there has to be room for a packet", g.open), fmt.Sprintf("leave it out for %d", defaultGatherOpen)}
+	case g.color != "" && g.color != colorNone && !slices.Contains(sink.Colors(), g.color):
+		return &usageError{fmt.Sprintf("--gather-output-color %q: there is no such colour", g.color), "use " + strings.Join(sink.Colors(), ", ") + " or " + colorNone}
+	case request.On != plan.OnEntry:
+		return &usageError{"--gather is about the way of packets, and --on asks for returns", "leave out --on"}
+	}
+	if g.byPointer {
+		g.by = gatherSkb
+	}
+	request.Details = true
+	// The end of an skb, unless its probes may be among those that are asked for.
+	ends := []string{plan.DropTracepoint, "tracepoint:skb:consume_skb"}
+	for _, probe := range request.Probes {
+		if strings.Contains(probe, "free_skb") || strings.Contains(probe, "consume_skb") || strings.ContainsAny(probe, "*?[@{") && !strings.Contains(probe, "@") {
+			return nil
+		}
+	}
+	if len(request.Probes) > 0 {
+		request.Probes = append(slices.Clone(request.Probes), ends...)
+		g.ends = len(ends)
+	}
+	return nil
+}
+
+// points are the probes of a plan that packets are expected at.
+func (g *gatherOptions) points(p *plan.Plan) []plan.Probe { return p.Probes[:len(p.Probes)-g.ends] }
+
+// newSink makes the sink that gathers. What it hands on to is not set.
+func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color string, symbols sink.Names) error {
+	points := g.points(p)
+	if len(points) < 2 {
+		return &usageError{"--gather shows the way of packets between probes, and there is only one", "name another one with -f"}
+	}
+	o := gather.SinkOptions{
+		Options: gather.Options{Points: len(points), NAT: g.nat, Open: g.open, Timeout: uint64(g.timeout), Stacks: stacks},
+		Kernel:  symbols, Now: kernel.Monotonic, Limit: limit, Color: color,
+	}
+	switch g.by {
+	case gatherSkb:
+		o.By = gather.BySkb
+	case gatherContent:
+		o.By = gather.ByContent
+	}
+	for i, probe := range points {
+		o.Names = append(o.Names, probe.Name)
+		if g.base != "" && (probe.Name == g.base || probe.Text == g.base) {
+			o.Base = i
+		}
+	}
+	if g.base != "" && !slices.ContainsFunc(points, func(probe plan.Probe) bool { return probe.Name == g.base || probe.Text == g.base }) {
+		return &usageError{fmt.Sprintf("--gather-base %q: that is none of the probes", g.base), "use one of " + strings.Join(o.Names, ", ")}
+	}
+	o.Missing = func(packet *gather.Packet, _ int) string { return whyMissing(packet, symbols) }
+	g.joins = gather.NewSink(o)
+	return nil
+}
+
+// whyMissing says why a packet was not seen at a point, as far as that is known.
+func whyMissing(p *gather.Packet, symbols sink.Names) string {
+	switch fate := p.Fate; {
+	case p.Merged != 0:
+		return "it has become a part of a larger packet"
+	case fate != nil && fate.Dropped:
+		text := "dropped"
+		if fate.Location != 0 {
+			text += " at " + string(sink.AppendFrame(nil, symbols, fate.Location))
+		}
+		if fate.Reason != 0 {
+			if reason, ok := symbols.Reason(fate.Reason); ok {
+				text += " (" + reason.Name + ")"
+			} else {
+				text += fmt.Sprintf(" (reason %d)", fate.Reason)
+			}
+		}
+		return text
+	case fate != nil:
+		return "the kernel was done with it"
+	case p.End == gather.AtEnd:
+		return "the run has ended before"
+	case p.End == gather.Evicted:
+		return "there was no room to wait longer (--gather-buffer-size)"
+	}
+	return "not known"
+}
+
+// report prints the statistics: to stdout if blocks go there as text, else to stderr.
+func (o *skbOptions) report(io stdio) error {
+	to := io.err
+	for _, d := range o.destinations {
+		if d.path == "-" && (d.kind == kindTcpdump || d.kind == kindText) {
+			to = io.out
+		}
+	}
+	return quietly(o.gather.joins.Statistics.Print(to))
+}
+
+// onRequest prints the statistics whenever SIGUSR1 comes, until stop is called.
+func (g *gatherOptions) onRequest(to io.Writer) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR1)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-signals:
+				g.joins.Ask(to)
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(signals); close(done) }
+}
+
+// newGathering makes the sink of all destinations with what is gathered: text and JSON
+// show packets, pcap and pcapng have their hits.
+func (o *skbOptions) newGathering(p *plan.Plan, system *kernel.System, io stdio) (_ output, err error) {
+	g := &o.gather
+	color := g.color
+	switch {
+	case color == colorNone:
+		color = ""
+	case color == "" && sink.IsTerminal(io.out) && slices.ContainsFunc(o.destinations, func(d destination) bool { return d.path == "-" }):
+		color = cmp.Or(color, defaultGatherColor)
+	}
+	if err := g.newSink(p, o.stack, o.count, color, o.names); err != nil {
+		return nil, err
+	}
+	var heads, hits []sink.Sink
+	defer func() {
+		if err != nil {
+			for _, s := range append(heads, hits...) {
+				err = errors.Join(err, s.Close())
+			}
+		}
+	}()
+	for _, d := range o.destinations {
+		s, err := o.newSink(d, p, system, io)
+		if err != nil {
+			return nil, err
+		}
+		if d.kind == kindPcap || d.kind == kindPcapng {
+			points := len(g.points(p))
+			hits = append(hits, sink.NewOnly(s, func(r *event.Record) bool { return r.Probe < points }))
+		} else {
+			heads = append(heads, s)
+		}
+	}
+	g.joins.To = sink.NewFan(heads...)
+	if len(hits) == 0 {
+		return g.joins, nil
+	}
+	return sink.NewFan(append([]sink.Sink{g.joins}, hits...)...), nil
+}
