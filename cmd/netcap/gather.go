@@ -7,13 +7,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/netcap-project/netcap/internal/event"
 	"github.com/netcap-project/netcap/internal/gather"
@@ -32,6 +33,9 @@ type gatherOptions struct {
 	timeout   durationFlag
 	open      int
 	color     string
+	live      bool
+	html      string
+	begun     time.Time
 
 	// ends are the probes that tell the end of an skb, behind those that are asked for.
 	ends int
@@ -62,19 +66,14 @@ func (g *gatherOptions) addFlags(f *pflag.FlagSet) {
 	f.Var(&g.timeout, "gather-timeout", "with --gather: wait `TIME` for a packet to be seen at all probes")
 	f.IntVar(&g.open, "gather-buffer-size", defaultGatherOpen, "with --gather: wait for `N` packets at a time at most")
 	f.StringVar(&g.color, "gather-output-color", "", "with --gather: the `COLOR` of blocks: "+strings.Join(sink.Colors(), ", ")+" or none (default green on a terminal)")
-}
-
-func gatherCompletions() map[string]cobra.CompletionFunc {
-	return map[string]cobra.CompletionFunc{
-		"gather-by":           cobra.FixedCompletions([]string{gatherAuto, gatherSkb, gatherContent}, cobra.ShellCompDirectiveNoFileComp),
-		"gather-output-color": cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
-	}
+	f.BoolVar(&g.live, "gather-live", false, "with --gather: show the statistics each second instead of packets")
+	f.StringVar(&g.html, "gather-html", "", "with --gather: write a page with the statistics and the slowest packets to `FILE` at the end")
 }
 
 // complete refuses what does not go together, and asks for what gathering needs.
 func (g *gatherOptions) complete(f *pflag.FlagSet, request *plan.Request) error {
 	if !g.on {
-		for _, name := range []string{"gather-by", "gather-distinguish-by-pointer", "gather-base", "gather-nat", "gather-timeout", "gather-buffer-size", "gather-output-color"} {
+		for _, name := range []string{"gather-by", "gather-distinguish-by-pointer", "gather-base", "gather-nat", "gather-timeout", "gather-buffer-size", "gather-output-color", "gather-live", "gather-html"} {
 			if f.Changed(name) {
 				return &usageError{"--" + name + " says how packets are gathered, and they are not", "add --gather"}
 			}
@@ -95,6 +94,14 @@ func (g *gatherOptions) complete(f *pflag.FlagSet, request *plan.Request) error 
 	case request.On != plan.OnEntry:
 		return &usageError{"--gather is about the way of packets, and --on asks for returns", "leave out --on"}
 	}
+	if f.Changed("gather-html") {
+		if g.html == "" || g.html == "-" {
+			return &usageError{fmt.Sprintf("--gather-html %q: the page is written to a file", g.html), "as in --gather-html way.html"}
+		}
+		if err := sink.CheckPath("--gather-html", g.html); err != nil {
+			return err
+		}
+	}
 	if g.byPointer {
 		g.by = gatherSkb
 	}
@@ -113,7 +120,7 @@ func (g *gatherOptions) complete(f *pflag.FlagSet, request *plan.Request) error 
 	return nil
 }
 
-// points are the probes of a plan that packets are expected at.
+// points are the probes of a plan that are asked for: packets are expected there.
 func (g *gatherOptions) points(p *plan.Plan) []plan.Probe { return p.Probes[:len(p.Probes)-g.ends] }
 
 // newSink makes the sink that gathers. What it hands on to is not set.
@@ -142,7 +149,7 @@ func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color s
 		return &usageError{fmt.Sprintf("--gather-base %q: that is none of the probes", g.base), "use one of " + strings.Join(o.Names, ", ")}
 	}
 	o.Missing = func(packet *gather.Packet, _ int) string { return whyMissing(packet, symbols) }
-	g.joins = gather.NewSink(o)
+	g.joins, g.begun = gather.NewSink(o), time.Now()
 	return nil
 }
 
@@ -174,8 +181,40 @@ func whyMissing(p *gather.Packet, symbols sink.Names) string {
 	return "not known"
 }
 
+// page writes the page of --gather-html.
+func (g *gatherOptions) page(command, machine string) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(g.html), ".netcap-*")
+	if err != nil {
+		return &runError{fmt.Errorf("--gather-html: %w", err), ""}
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(file.Name())
+			err = &runError{fmt.Errorf("--gather-html: %w", err), ""}
+		}
+	}()
+	err = g.joins.Statistics.HTML(file, gather.Page{
+		Command: command, Machine: machine, Begin: g.begun, End: time.Now(), Missing: g.joins.Missing,
+		Text: func(p *gather.Packet) string { return sink.Line(p.Head.Data, p.Head.Len) },
+	})
+	err = errors.Join(err, file.Chmod(0o644), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), g.html)
+	}
+	return err
+}
+
 // report prints the statistics: to stdout if blocks go there as text, else to stderr.
 func (o *skbOptions) report(io stdio) error {
+	if o.gather.html != "" {
+		machine, err := machineName()
+		if err != nil {
+			return err
+		}
+		if err := o.gather.page(strings.Join(os.Args, " "), machine); err != nil {
+			return err
+		}
+	}
 	to := io.err
 	for _, d := range o.destinations {
 		if d.path == "-" && (d.kind == kindTcpdump || d.kind == kindText) {
@@ -225,7 +264,13 @@ func (o *skbOptions) newGathering(p *plan.Plan, system *kernel.System, io stdio)
 			}
 		}
 	}()
+	if g.live {
+		g.joins.Live, g.joins.InPlace = io.out, sink.IsTerminal(io.out)
+	}
 	for _, d := range o.destinations {
+		if g.live && d.path == "-" && (d.kind == kindTcpdump || d.kind == kindText) {
+			continue
+		}
 		s, err := o.newSink(d, p, system, io)
 		if err != nil {
 			return nil, err
@@ -242,4 +287,13 @@ func (o *skbOptions) newGathering(p *plan.Plan, system *kernel.System, io stdio)
 		return g.joins, nil
 	}
 	return sink.NewFan(append([]sink.Sink{g.joins}, hits...)...), nil
+}
+
+// machineName is the kernel that runs, as in "Linux 6.12.1 x86_64".
+func machineName() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", err
+	}
+	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:]), nil
 }

@@ -155,20 +155,22 @@ func newSkb(io stdio) *cobra.Command {
 		return pflag.NormalizedName(name)
 	})
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":           completeOutputs,
-		"rotate-compress":  cobra.FixedCompletions([]string{sink.Gzip, sink.Zstd}, cobra.ShellCompDirectiveNoFileComp),
-		"format":           cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
-		"no-device":        cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
-		"on":               cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
-		"filter-backend":   cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
-		"backend":          cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
-		"interface":        completeInterfaces,
-		"function":         completeProbe,
-		"exclude":          completeProbe,
-		"fields":           completeFields,
-		"stack-dump-color": cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
-		"ifname":           completeInterfaces,
-		"netns":            completeNetns,
+		"output":              completeOutputs,
+		"rotate-compress":     cobra.FixedCompletions([]string{sink.Gzip, sink.Zstd}, cobra.ShellCompDirectiveNoFileComp),
+		"format":              cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
+		"no-device":           cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"on":                  cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
+		"filter-backend":      cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"backend":             cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
+		"interface":           completeInterfaces,
+		"function":            completeProbe,
+		"exclude":             completeProbe,
+		"fields":              completeFields,
+		"gather-by":           cobra.FixedCompletions([]string{gatherAuto, gatherSkb, gatherContent}, cobra.ShellCompDirectiveNoFileComp),
+		"gather-output-color": cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
+		"stack-dump-color":    cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
+		"ifname":              completeInterfaces,
+		"netns":               completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -438,7 +440,19 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return errors.Join(err, countErr)
 	}
 	if !o.quiet {
+		if o.gather.on {
+			loop.Written = 0 // but for the ends of skbs
+			for _, c := range counts[:len(o.gather.points(p))] {
+				loop.Written += c.Captured
+			}
+		}
+		if !o.verbose {
+			counts = counts[:len(o.gather.points(p))]
+		}
 		printLedger(io.err, p, loop, counts, o.verbose, len(o.files()) > 0, err)
+		if o.gather.on {
+			fmt.Fprintf(io.err, "%s gathered\n", plural(o.gather.joins.Statistics.Packets, "packet"))
+		}
 		if n := s.HooksMissed(); n > 0 {
 			fmt.Fprintf(io.err, "%s not seen by --follow, as another one was looked at on the CPU: some lines may be missing\n",
 				plural(n, "skb"))
@@ -641,12 +655,16 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 	}
 	var probes []string
 	most := probesShown
-	if len(p.Probes) > probesShown {
+	if len(p.Probes)-o.gather.ends > probesShown {
 		most = probesOfMany
 	}
-	for i, probe := range p.Probes {
+	traced := p.Probes
+	if !o.verbose {
+		traced = o.gather.points(p)
+	}
+	for i, probe := range traced {
 		if i == most {
-			probes = append(probes, fmt.Sprintf("and %d more", len(p.Probes)-i))
+			probes = append(probes, fmt.Sprintf("and %d more", len(traced)-i))
 			break
 		}
 		text := probe.Text

@@ -30,6 +30,9 @@ type SinkOptions struct {
 	Limit uint64
 }
 
+// liveEvery is how often statistics are shown, in nanoseconds.
+const liveEvery = 1e9
+
 // Sink joins hits to packets and hands on one record of each, its head, with what was
 // gathered of it: to sinks that were made with [Sink.Before] and [Sink.Member].
 type Sink struct {
@@ -38,6 +41,12 @@ type Sink struct {
 	To sink.Sink
 	// Statistics are those of all packets.
 	Statistics *Statistics
+	// Live takes them each second, nil for never; InPlace: it is a terminal, on which they
+	// stay in their place.
+	Live    io.Writer
+	InPlace bool
+
+	next uint64 // when they are shown
 
 	joiner *Joiner
 	packet *Packet // that is being written
@@ -186,12 +195,35 @@ func (s *Sink) Flush() error {
 	if s.err != nil {
 		return s.err
 	}
+	if now := s.Now(); s.Live != nil && now >= s.next {
+		if s.next != 0 {
+			if err := s.showLive(); err != nil {
+				return err
+			}
+		}
+		s.next = now + liveEvery
+	}
 	if now := s.Now(); now > late {
 		if s.err = s.joiner.Advance(now - late); s.err != nil {
 			return s.err
 		}
 	}
 	return s.To.Flush()
+}
+
+func (s *Sink) showLive() error {
+	begin, end := "", "\n"
+	if s.InPlace {
+		begin, end = "\x1b[H\x1b[J", ""
+	}
+	if _, err := io.WriteString(s.Live, begin); err != nil {
+		return sink.OutputError(err)
+	}
+	if err := s.Statistics.Print(s.Live); err != nil {
+		return sink.OutputError(err)
+	}
+	_, err := io.WriteString(s.Live, end)
+	return sink.OutputError(err)
 }
 
 // Close implements [sink.Sink]. Packets that still wait are handed on as they are.

@@ -414,6 +414,10 @@ func (t *Tcpdump) join(from io.Reader, stdout io.Writer, numbered bool) error {
 	return j.run(from)
 }
 
+// OutputError explains an error of writing to stdout: with one that wraps [ErrDone] if
+// nobody reads it any more.
+func OutputError(err error) error { return stdoutError(err) }
+
 func stdoutError(err error) error {
 	if err == nil {
 		return nil
