@@ -139,6 +139,7 @@ func TestGatherLosses(t *testing.T) {
 
 // TestGatherNAT follows pings over a router with SNAT by what it leaves as it is.
 func TestGatherNAT(t *testing.T) {
+	needGuest(t)
 	left, router, right := newNamespace(t), newNamespace(t), newNamespace(t)
 	for i, host := range []*namespace{left, right} {
 		net := []string{"10.1.0.", "10.2.0."}[i]
