@@ -88,7 +88,7 @@ func (f *sizeFlag) Set(s string) error {
 	}
 	n, err := strconv.ParseUint(digits, 10, 40)
 	if errors.Is(err, strconv.ErrRange) || err == nil && n > maxSize>>shift {
-		return fmt.Errorf("the size is too large: the ring buffer takes at most %s", sizeFlag(plan.MaxBufferSize))
+		return fmt.Errorf("the size is too large: the largest of all is %s, and that of the ring buffer %s", sizeFlag(maxSize), sizeFlag(plan.MaxBufferSize))
 	}
 	if err != nil || n == 0 {
 		return fmt.Errorf("a size is a number, with K, M or G behind it if wanted, as in 64M")
