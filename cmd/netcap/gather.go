@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -57,17 +56,39 @@ const (
 )
 
 func (g *gatherOptions) addFlags(f *pflag.FlagSet) {
-	g.timeout = durationFlag(defaultGatherTimeout)
 	f.BoolVarP(&g.on, "gather", "G", false, "show for each packet when it came to which probe, and statistics at the end")
 	f.StringVar(&g.by, "gather-by", gatherAuto, "with --gather: hits belong together by `skb|content|auto`")
 	f.BoolVar(&g.byPointer, "gather-distinguish-by-pointer", false, "the same as --gather-by skb")
+	g.addWaitFlags(f)
+	f.BoolVar(&g.live, "gather-live", false, "with --gather: show the statistics each second instead of packets")
+}
+
+// addWaitFlags adds those that live packets and files have in common.
+func (g *gatherOptions) addWaitFlags(f *pflag.FlagSet) {
+	g.timeout = durationFlag(defaultGatherTimeout)
 	f.StringVar(&g.base, "gather-base", "", "with --gather: count from `PROBE` (default the first)")
 	f.BoolVar(&g.nat, "gather-nat", false, "with --gather: addresses and ports may change on the way")
 	f.Var(&g.timeout, "gather-timeout", "with --gather: wait `TIME` for a packet to be seen at all probes")
 	f.IntVar(&g.open, "gather-buffer-size", defaultGatherOpen, "with --gather: wait for `N` packets at a time at most")
 	f.StringVar(&g.color, "gather-output-color", "", "with --gather: the `COLOR` of blocks: "+strings.Join(sink.Colors(), ", ")+" or none (default green on a terminal)")
-	f.BoolVar(&g.live, "gather-live", false, "with --gather: show the statistics each second instead of packets")
 	f.StringVar(&g.html, "gather-html", "", "with --gather: write a page with the statistics and the slowest packets to `FILE` at the end")
+}
+
+// checkWait refuses what these flags cannot be.
+func (g *gatherOptions) checkWait(f *pflag.FlagSet) error {
+	switch {
+	case g.timeout <= 0:
+		return &usageError{fmt.Sprintf("--gather-timeout %v: packets take some time", time.Duration(g.timeout)), "leave it out for " + defaultGatherTimeout.String()}
+	case g.open < 1:
+		return &usageError{fmt.Sprintf("--gather-buffer-size %d: there has to be room for a packet", g.open), fmt.Sprintf("leave it out for %d", defaultGatherOpen)}
+	case g.color != "" && g.color != colorNone && !slices.Contains(sink.Colors(), g.color):
+		return &usageError{fmt.Sprintf("--gather-output-color %q: there is no such colour", g.color), "use " + strings.Join(sink.Colors(), ", ") + " or " + colorNone}
+	case f.Changed("gather-html") && (g.html == "" || g.html == "-"):
+		return &usageError{fmt.Sprintf("--gather-html %q: the page is written to a file", g.html), "as in --gather-html way.html"}
+	case g.html != "":
+		return sink.CheckPath("--gather-html", g.html)
+	}
+	return nil
 }
 
 // complete refuses what does not go together, and asks for what gathering needs.
@@ -85,22 +106,11 @@ func (g *gatherOptions) complete(f *pflag.FlagSet, request *plan.Request) error 
 		return &usageError{fmt.Sprintf("--gather-by %q: it is skb, content or auto", g.by), "see \"netcap skb --help\""}
 	case g.byPointer && g.by == gatherContent:
 		return &usageError{"--gather-by content and --gather-distinguish-by-pointer are opposites", "leave out one of the two"}
-	case g.timeout <= 0:
-		return &usageError{fmt.Sprintf("--gather-timeout %v: packets take some time", time.Duration(g.timeout)), "leave it out for " + defaultGatherTimeout.String()}
-	case g.open < 1:
-		return &usageError{fmt.Sprintf("--gather-buffer-size %d: there has to be room for a packet", g.open), fmt.Sprintf("leave it out for %d", defaultGatherOpen)}
-	case g.color != "" && g.color != colorNone && !slices.Contains(sink.Colors(), g.color):
-		return &usageError{fmt.Sprintf("--gather-output-color %q: there is no such colour", g.color), "use " + strings.Join(sink.Colors(), ", ") + " or " + colorNone}
 	case request.On != plan.OnEntry:
 		return &usageError{"--gather is about the way of packets, and --on asks for returns", "leave out --on"}
 	}
-	if f.Changed("gather-html") {
-		if g.html == "" || g.html == "-" {
-			return &usageError{fmt.Sprintf("--gather-html %q: the page is written to a file", g.html), "as in --gather-html way.html"}
-		}
-		if err := sink.CheckPath("--gather-html", g.html); err != nil {
-			return err
-		}
+	if err := g.checkWait(f); err != nil {
+		return err
 	}
 	if g.byPointer {
 		g.by = gatherSkb
@@ -129,28 +139,49 @@ func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color s
 	if len(points) < 2 {
 		return &usageError{"--gather shows the way of packets between probes, and there is only one", "name another one with -f"}
 	}
-	o := gather.SinkOptions{
-		Options: gather.Options{Points: len(points), NAT: g.nat, Open: g.open, Timeout: uint64(g.timeout), Stacks: stacks},
-		Kernel:  symbols, Now: kernel.Monotonic, Limit: limit, Color: color,
+	var names, texts []string
+	for _, probe := range points {
+		names, texts = append(names, probe.Name), append(texts, probe.Text)
 	}
+	o, err := g.options(names, texts)
+	if err != nil {
+		return err
+	}
+	o.Stacks, o.Kernel, o.Now, o.Limit, o.Color = stacks, symbols, kernel.Monotonic, limit, color
 	switch g.by {
 	case gatherSkb:
 		o.By = gather.BySkb
 	case gatherContent:
 		o.By = gather.ByContent
 	}
-	for i, probe := range points {
-		o.Names = append(o.Names, probe.Name)
-		if g.base != "" && (probe.Name == g.base || probe.Text == g.base) {
-			o.Base = i
-		}
-	}
-	if g.base != "" && !slices.ContainsFunc(points, func(probe plan.Probe) bool { return probe.Name == g.base || probe.Text == g.base }) {
-		return &usageError{fmt.Sprintf("--gather-base %q: that is none of the probes", g.base), "use one of " + strings.Join(o.Names, ", ")}
-	}
 	o.Missing = func(packet *gather.Packet, _ int) string { return whyMissing(packet, symbols) }
 	g.joins, g.begun = gather.NewSink(o), time.Now()
 	return nil
+}
+
+// options are those of points with these names, which the user may also call by texts.
+func (g *gatherOptions) options(names, texts []string) (gather.SinkOptions, error) {
+	o := gather.SinkOptions{Names: names, Options: gather.Options{Points: len(names), NAT: g.nat, Open: g.open, Timeout: uint64(g.timeout)}}
+	if g.base != "" {
+		if o.Base = slices.Index(names, g.base); o.Base < 0 {
+			o.Base = slices.Index(texts, g.base)
+		}
+		if o.Base < 0 {
+			return o, &usageError{fmt.Sprintf("--gather-base %q: that is none of the probes", g.base), "use one of " + strings.Join(names, ", ")}
+		}
+	}
+	return o, nil
+}
+
+// colorFor is the colour of blocks: that which is asked for, else one where a person reads.
+func (g *gatherOptions) colorFor(io stdio) string {
+	switch {
+	case g.color == colorNone:
+		return ""
+	case g.color == "" && sink.IsTerminal(io.out):
+		return defaultGatherColor
+	}
+	return g.color
 }
 
 // whyMissing says why a packet was not seen at a point, as far as that is known.
@@ -246,14 +277,7 @@ func (g *gatherOptions) onRequest(to io.Writer) (stop func()) {
 // show packets, pcap and pcapng have their hits.
 func (o *skbOptions) newGathering(p *plan.Plan, system *kernel.System, io stdio) (_ output, err error) {
 	g := &o.gather
-	color := g.color
-	switch {
-	case color == colorNone:
-		color = ""
-	case color == "" && sink.IsTerminal(io.out) && slices.ContainsFunc(o.destinations, func(d destination) bool { return d.path == "-" }):
-		color = cmp.Or(color, defaultGatherColor)
-	}
-	if err := g.newSink(p, o.stack, o.count, color, o.names); err != nil {
+	if err := g.newSink(p, o.stack, o.count, g.colorFor(io), o.names); err != nil {
 		return nil, err
 	}
 	var heads, hits []sink.Sink

@@ -92,7 +92,8 @@ func (d *reader) read(r *event.Record) sight {
 			s.protocol = uint8(l.Protocol)
 			s.src, _ = netip.AddrFromSlice(l.SrcIP.To4())
 			s.dst, _ = netip.AddrFromSlice(l.DstIP.To4())
-			s.id, s.idKnown = l.Id, depth > 1 || r.Provenance.Unknown&event.Identification == 0
+			// 0 says nothing (RFC 6864), and stands where it is not known yet.
+			s.id, s.idKnown = l.Id, l.Id != 0 && (depth > 1 || r.Provenance.Unknown&event.Identification == 0)
 			s.number = uint64(l.FragOffset)
 			s.length = uint32(max(int(l.Length)-4*int(l.IHL), 0))
 			s.payload = d.hash(l.Payload, s.length)
