@@ -10,8 +10,11 @@ import (
 	"time"
 )
 
-//go:embed page.html
-var pageText string
+// The page, a template.
+var (
+	//go:embed page.html
+	pageText string
+)
 
 // Page is what a page says beside the statistics.
 type Page struct {
