@@ -208,6 +208,23 @@ const dropsExample = `  netcap drops
   netcap drops --netns blue -v
   netcap drops --once --json | jq -r 'select(.drop) | [.packets, .reason, .location] | @tsv'`
 
+const gatherLong = `Put the packets of several captures together, of several runs or machines, and show for
+each when it was where, as --gather of "netcap skb" does for packets as they come.
+
+FILE is pcapng, pcap, or JSON with --json-data, as "netcap skb" writes them. Packets belong
+together by what does not change on the way. Each probe of each file is a point, in the
+order of the files.
+
+The clocks of machines differ. How far each is from that of the first file is estimated from
+packets that are in both: those of one direction say how far it is at most, those of the
+other how far at least. It is printed, with its error.
+
+Exit status: 0 if the files were read, 1 if something failed, 2 if the command line is wrong.`
+
+const gatherExample = `  netcap gather client.pcapng server.pcapng
+  netcap gather --gather-html way.html client.pcapng router.pcapng server.pcapng
+  netcap gather --output json a.pcapng b.pcapng | jq -c 'select(.gather.missing) | [.src, .dst, .gather.missing]'`
+
 const listLong = `List the kernel functions that take a packet, and the tracepoints that carry one,
 as far as they can be traced on this kernel with the modules that are loaded.
 

@@ -153,9 +153,12 @@ func (o *skbOptions) completeOutputs(f *pflag.FlagSet) error {
 		}
 		o.destinations = append(o.destinations, destination{kind, path, writeFileOption})
 	}
-	isPcap := func(d destination) bool { return d.kind == kindPcap && d.path != "-" }
-	if len(o.destinations) == 0 || o.stack && len(o.outputs) == 0 && !slices.ContainsFunc(o.destinations, func(d destination) bool { return !isPcap(d) }) {
-		o.destinations = append(o.destinations, destination{kindTcpdump, "-", outputOption}) // stacks have no place in pcap files
+	// Stacks have no place in pcap files, and what was gathered in none.
+	noPlace := func(d destination) bool {
+		return d.path != "-" && (d.kind == kindPcap && o.stack || (d.kind == kindPcap || d.kind == kindPcapng) && o.gather.on)
+	}
+	if len(o.destinations) == 0 || len(o.outputs) == 0 && !slices.ContainsFunc(o.destinations, func(d destination) bool { return !noPlace(d) }) {
+		o.destinations = append(o.destinations, destination{kindTcpdump, "-", outputOption})
 	}
 	// Whoever reads stdout may go away: the files then have what it has.
 	slices.SortStableFunc(o.destinations, func(a, b destination) int {
@@ -311,6 +314,9 @@ func (o *skbOptions) newOutput(p *plan.Plan, system *kernel.System, io stdio) (o
 	if o.collect != nil {
 		return o.collect(p), nil
 	}
+	if o.gather.on {
+		return o.newGathering(p, system, io)
+	}
 	var all []sink.Sink
 	fail := func(err error) (output, error) {
 		for _, s := range all {
@@ -339,7 +345,15 @@ func seesDrops(p *plan.Plan) bool {
 // newSink makes the sink of a destination.
 func (o *skbOptions) newSink(d destination, p *plan.Plan, system *kernel.System, io stdio) (output, error) {
 	shown := sink.Shown{Fields: o.fields, Provenance: o.provenance, MatchesAll: p.MatchesAll(), Drops: seesDrops(p), Kernel: o.names}
-	if o.stack {
+	switch g := &o.gather; {
+	case g.on && (d.kind == kindTcpdump || d.kind == kindText):
+		shown.Before = g.joins.Before
+		if o.fields == nil {
+			shown.Fields = sink.Fields{} // the block names the probe
+		}
+	case g.on && d.kind == kindJSON:
+		shown.Member = g.joins.Member
+	case o.stack:
 		shown.Stack, shown.StackColor = true, o.colorOf(d, io)
 	}
 	for _, probe := range p.Probes {
@@ -349,7 +363,7 @@ func (o *skbOptions) newSink(d destination, p *plan.Plan, system *kernel.System,
 	if onReturn(p) {
 		shown.Value = func(probe int, value uint64) string { return returned(p.Probes[probe], value) }
 	}
-	if o.fields == nil {
+	if o.fields == nil && shown.Fields == nil {
 		switch {
 		case d.kind == kindPcapng || d.kind == kindJSON:
 			shown.Fields = recordFields(p)

@@ -35,7 +35,7 @@ func newRoot(io stdio) *cobra.Command {
 	root.SetOut(io.out)
 	root.SetErr(io.err)
 	root.SetFlagErrorFunc(asUsage)
-	root.AddCommand(newSkb(io), newDrops(io), newList(io), newDoctor(io), newVersion(io), newMan())
+	root.AddCommand(newSkb(io), newDrops(io), newGather(io), newList(io), newDoctor(io), newVersion(io), newMan())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {

@@ -48,6 +48,7 @@ type skbOptions struct {
 	segment     bool
 	fixChecksum bool
 	fakeHeaders bool
+	gather      gatherOptions
 
 	count     uint64
 	duration  durationFlag
@@ -131,6 +132,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.BoolVarP(&o.stack, "stack-dump", "S", false, "show the kernel stack under each packet")
 	f.StringVar(&o.stackColor, "stack-dump-color", "", "with -S: the `COLOR` of stacks: "+strings.Join(sink.Colors(), ", ")+" or none (default green on a terminal)")
 	f.IntVar(&o.stackDepth, "stack-depth", defaultStackDepth, fmt.Sprintf("with -S: show the innermost `N` functions of a stack, %d at most", plan.MaxStackDepth))
+	o.gather.addFlags(f)
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
 	f.StringArrayVarP(&o.writeFiles, "write-file", "w", nil, "write packets to the pcap or pcapng `FILE` instead of showing them; - is stdout; several -w are several files")
@@ -153,20 +155,22 @@ func newSkb(io stdio) *cobra.Command {
 		return pflag.NormalizedName(name)
 	})
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":           completeOutputs,
-		"rotate-compress":  cobra.FixedCompletions([]string{sink.Gzip, sink.Zstd}, cobra.ShellCompDirectiveNoFileComp),
-		"format":           cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
-		"no-device":        cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
-		"on":               cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
-		"filter-backend":   cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
-		"backend":          cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
-		"interface":        completeInterfaces,
-		"function":         completeProbe,
-		"exclude":          completeProbe,
-		"fields":           completeFields,
-		"stack-dump-color": cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
-		"ifname":           completeInterfaces,
-		"netns":            completeNetns,
+		"output":              completeOutputs,
+		"rotate-compress":     cobra.FixedCompletions([]string{sink.Gzip, sink.Zstd}, cobra.ShellCompDirectiveNoFileComp),
+		"format":              cobra.FixedCompletions([]string{kindPcap, kindPcapng}, cobra.ShellCompDirectiveNoFileComp),
+		"no-device":           cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
+		"on":                  cobra.FixedCompletions([]string{plan.OnEntry.String(), plan.OnReturn.String(), plan.OnBoth.String()}, cobra.ShellCompDirectiveNoFileComp),
+		"filter-backend":      cobra.FixedCompletions([]string{"auto", "c", "ebpf"}, cobra.ShellCompDirectiveNoFileComp),
+		"backend":             cobra.FixedCompletions(plan.Backends(), cobra.ShellCompDirectiveNoFileComp),
+		"interface":           completeInterfaces,
+		"function":            completeProbe,
+		"exclude":             completeProbe,
+		"fields":              completeFields,
+		"gather-by":           cobra.FixedCompletions([]string{gatherAuto, gatherSkb, gatherContent}, cobra.ShellCompDirectiveNoFileComp),
+		"gather-output-color": cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
+		"stack-dump-color":    cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
+		"ifname":              completeInterfaces,
+		"netns":               completeNetns,
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // a flag of that name does not exist: seen by every test
@@ -224,11 +228,14 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 	if err := checkScopeFlags(f); err != nil {
 		return err
 	}
+	if err := o.gather.complete(f, &o.request); err != nil {
+		return err
+	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
 	o.tcpdumpArgs = args
 	if err == nil && len(o.fieldLists) > 0 {
 		o.fields, err = sink.ParseFields(strings.Join(o.fieldLists, ","), plan.NearNames)
-		o.request.Details = o.fields.NeedsDetails()
+		o.request.Details = o.request.Details || o.fields.NeedsDetails()
 		o.request.Context = o.fields.NeedsContext()
 		o.request.Owners = o.fields.NeedsOwners()
 	}
@@ -395,6 +402,10 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		},
 		Limit: o.count,
 	}
+	if o.gather.on {
+		loop.Limit = 0 // packets count, not hits
+		defer o.gather.onRequest(io.err)()
+	}
 	// Whoever reads the output may take no more of it, before or after the end.
 	stuck := time.AfterFunc(patience, func() {
 		o.tell(io, "waiting for the output to take the last packets; a second Ctrl-C ends it at once")
@@ -422,11 +433,26 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		err = errors.Join(err, closeErr)
 	}
 	stuck.Stop()
+	if o.gather.on && !o.quiet && err == nil {
+		err = o.report(io)
+	}
 	if countErr != nil {
 		return errors.Join(err, countErr)
 	}
 	if !o.quiet {
+		if o.gather.on {
+			loop.Written = 0 // but for the ends of skbs
+			for _, c := range counts[:len(o.gather.points(p))] {
+				loop.Written += c.Captured
+			}
+		}
+		if !o.verbose {
+			counts = counts[:len(o.gather.points(p))]
+		}
 		printLedger(io.err, p, loop, counts, o.verbose, len(o.files()) > 0, err)
+		if o.gather.on {
+			fmt.Fprintf(io.err, "%s gathered\n", plural(o.gather.joins.Statistics.Packets, "packet"))
+		}
 		if n := s.HooksMissed(); n > 0 {
 			fmt.Fprintf(io.err, "%s not seen by --follow, as another one was looked at on the CPU: some lines may be missing\n",
 				plural(n, "skb"))
@@ -629,12 +655,16 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 	}
 	var probes []string
 	most := probesShown
-	if len(p.Probes) > probesShown {
+	if len(p.Probes)-o.gather.ends > probesShown {
 		most = probesOfMany
 	}
-	for i, probe := range p.Probes {
+	traced := p.Probes
+	if !o.verbose {
+		traced = o.gather.points(p)
+	}
+	for i, probe := range traced {
 		if i == most {
-			probes = append(probes, fmt.Sprintf("and %d more", len(p.Probes)-i))
+			probes = append(probes, fmt.Sprintf("and %d more", len(traced)-i))
 			break
 		}
 		text := probe.Text

@@ -216,6 +216,12 @@ type Shown struct {
 	// StackColor, one of [Colors] or "".
 	Stack      bool
 	StackColor string
+	// Before appends what stands above the text of the record that is being written, as
+	// whole lines; nil for nothing.
+	Before func(b []byte) []byte
+	// Member appends members to the JSON object of the record that is being written, each
+	// with a comma behind it; nil for none.
+	Member func(b []byte) []byte
 }
 
 // margin writes what stands before and behind the text of a packet. One
@@ -243,7 +249,7 @@ func newMargin(s Shown) *margin {
 
 // empty tells whether there is never anything to write.
 func (m *margin) empty() bool {
-	return len(m.Fields) == 0 && m.Value == nil && !m.Provenance && !m.Drops && !m.Stack
+	return len(m.Fields) == 0 && m.Value == nil && !m.Provenance && !m.Drops && !m.Stack && m.Before == nil
 }
 
 // appendPrefix appends what stands before each line of the packet of r.

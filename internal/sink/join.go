@@ -48,6 +48,7 @@ func (s *sentinel) in(line []byte) bool {
 
 // meta is what must be known of a record when its text comes back.
 type meta struct {
+	before []byte // above its first line
 	prefix []byte // before each of its lines
 	suffix []byte // behind its first line
 	after  []byte // under its last line
@@ -75,6 +76,7 @@ func (q *metas) put(m meta) {
 		q.ring, q.first = bigger, 0
 	}
 	slot := &q.ring[(q.first+q.n)%len(q.ring)]
+	slot.before = append(slot.before[:0], m.before...)
 	slot.prefix = append(slot.prefix[:0], m.prefix...)
 	slot.suffix = append(slot.suffix[:0], m.suffix...)
 	slot.after = append(slot.after[:0], m.after...)

@@ -96,11 +96,11 @@ func TestMetas(t *testing.T) {
 	in, out := 0, 0
 	for _, step := range []int{3, -2, 100, -50, 300, -351, 1, -1, 64, -64} {
 		for range max(step, 0) {
-			q.put(meta{strconv.AppendInt(nil, int64(in), 10), []byte("suffix")[:in%7], []byte("after")[:in%6]})
+			q.put(meta{[]byte("before")[:in%5], strconv.AppendInt(nil, int64(in), 10), []byte("suffix")[:in%7], []byte("after")[:in%6]})
 			in++
 		}
 		for range max(-step, 0) {
-			if m, ok := q.take(); !ok || string(m.prefix) != strconv.Itoa(out) || string(m.suffix) != "suffix"[:out%7] {
+			if m, ok := q.take(); !ok || string(m.prefix) != strconv.Itoa(out) || string(m.suffix) != "suffix"[:out%7] || string(m.before) != "before"[:out%5] {
 				t.Fatalf("took %s, %v; want %d", m.prefix, ok, out)
 			}
 			out++

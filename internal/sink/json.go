@@ -114,6 +114,9 @@ func (f *jsonFormat) record(b []byte, r *event.Record) []byte {
 		b = base64.StdEncoding.AppendEncode(b, r.Data)
 		b = append(b, `",`...)
 	}
+	if f.Shown.Member != nil {
+		b = f.Shown.Member(b)
+	}
 	return append(b[:len(b)-1], "}\n"...)
 }
 

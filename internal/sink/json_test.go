@@ -89,6 +89,10 @@ func TestJSON(t *testing.T) {
 	names := dropped(t)
 	names.Details.Comm, names.Details.Ifname = name("a\"\\\n\xffé\x7f"), name("\x1b[31m")
 
+	const way = `{"packet":3,"end":"timeout","base":"ip_rcv","total_ns":5,"hits":[{"probe":"ip_rcv","mono_ns":1,"cpu":0,"len":60,"join":"first"}],"missing":[{"probe":"tcp_v4_rcv"}]}`
+	gathered := plain
+	gathered.Shown.Member = func(b []byte) []byte { return append(b, `"gather":`+way+`,`...) }
+
 	covered := make(map[string]bool)
 	check := schema(t)
 	for _, tc := range []struct {
@@ -129,6 +133,7 @@ func TestJSON(t *testing.T) {
 			"vlan": `[5]`, "eth_type": `34525`, "ip": `6`, "src": `"2001:db8::1"`, "dst": `"fe80::2:0:0:1"`, "proto_name": `"tcp"`, "tcp_flags": `["SYN","ACK","AE"]`,
 			"seq": `4000000000`, "ack": `77`, "win": `502`, "ip_id": ``, "sport": `40000`, "dport": `5001`,
 		}},
+		{"gathered", gathered, record(ping4), map[string]string{"gather": way, "icmp_type": `8`}},
 		{"fragment", plain, record(build(t, ether(layers.EthernetTypeIPv4), fragment, gopacket.Payload("12345678"))), map[string]string{"frag_offset": `1480`, "sport": ``}},
 		{"arp", plain, record(arp), map[string]string{"arp_op": `1`, "src": `"10.0.0.1"`, "dst": `"10.0.0.2"`, "ip": ``}},
 		{"vxlan", plain, record(vxlan), map[string]string{"tunnel": `"vxlan"`, "vni": `42`, "dport": `4789`,

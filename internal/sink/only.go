@@ -32,6 +32,13 @@ func (o *Only) Write(r *event.Record) error {
 // Other is how many records were not chosen.
 func (o *Only) Other() uint64 { return o.other }
 
+// Tell implements [Teller].
+func (o *Only) Tell(tallies []Tally) {
+	if t, ok := o.to.(Teller); ok {
+		t.Tell(tallies)
+	}
+}
+
 // Flush implements [Sink].
 func (o *Only) Flush() error { return o.to.Flush() }
 

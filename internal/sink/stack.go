@@ -16,10 +16,27 @@ func colors() map[string]string {
 	}
 }
 
+// Color returns the sequences of ECMA-48 that begin and end a colour; empty for none.
+func Color(name string) (begin, end string) {
+	begin = colors()[name]
+	if begin == "" {
+		return "", ""
+	}
+	return begin, colorReset
+}
+
 const colorReset = "\x1b[0m"
 
 // Colors are the names of the colours that text can be shown in.
 func Colors() []string { return slices.Sorted(maps.Keys(colors())) }
+
+// appendBefore appends what stands above the text of a packet.
+func (m *margin) appendBefore(b []byte) []byte {
+	if m.Before == nil {
+		return b
+	}
+	return m.Before(b)
+}
 
 // appendAfter appends what stands under the text of a packet: its kernel stack,
 // the innermost function first. Packets are numbered from 0.
@@ -36,7 +53,7 @@ func (m *margin) appendAfter(b []byte, r *event.Record) []byte {
 	b = append(b, "'s packet's kstack: \n"...)
 	for _, address := range r.Stack {
 		b = append(b, "    "...)
-		b = appendFrame(b, m.Kernel, address)
+		b = AppendFrame(b, m.Kernel, address)
 		b = append(b, '\n')
 	}
 	if len(r.Stack) == 0 {
@@ -49,8 +66,8 @@ func (m *margin) appendAfter(b []byte, r *event.Record) []byte {
 	return b
 }
 
-// appendFrame appends an address of a stack: symbol+0xoffset and its module.
-func appendFrame(b []byte, names Names, address uint64) []byte {
+// AppendFrame appends an address of a stack: symbol+0xoffset and its module.
+func AppendFrame(b []byte, names Names, address uint64) []byte {
 	if names != nil {
 		if s, ok := names.Symbol(address); ok {
 			b = append(b, s.Name...)

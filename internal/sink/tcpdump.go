@@ -242,6 +242,7 @@ func (t *Tcpdump) Write(r *event.Record) error {
 			}
 		}
 	}
+	t.meta.before = t.margin.appendBefore(t.meta.before[:0])
 	t.meta.prefix = t.margin.appendPrefix(t.meta.prefix[:0], r)
 	t.meta.suffix = t.margin.appendSuffix(t.meta.suffix[:0], r)
 	t.meta.after = t.margin.appendAfter(t.meta.after[:0], r)
@@ -400,6 +401,9 @@ func (t *Tcpdump) join(from io.Reader, stdout io.Writer, numbered bool) error {
 			if numbered {
 				block = renumber(block, number)
 			}
+			if _, err := out.Write(m.before); err != nil {
+				return stdoutError(err)
+			}
 			if err := writeBlock(out, m.prefix, block, m.suffix); err != nil {
 				return stdoutError(err)
 			}
@@ -409,6 +413,10 @@ func (t *Tcpdump) join(from io.Reader, stdout io.Writer, numbered bool) error {
 	}
 	return j.run(from)
 }
+
+// OutputError explains an error of writing to stdout: with one that wraps [ErrDone] if
+// nobody reads it any more.
+func OutputError(err error) error { return stdoutError(err) }
 
 func stdoutError(err error) error {
 	if err == nil {

@@ -43,7 +43,7 @@ func (t *Text) Write(r *event.Record) error {
 
 // appendLine appends the line of a record.
 func (m *margin) appendLine(b []byte, r *event.Record) []byte {
-	b = m.appendPrefix(b, r)
+	b = m.appendPrefix(m.appendBefore(b), r)
 	b = r.Time.Local().AppendFormat(b, "15:04:05.000000 ")
 	b = appendEthernet(b, r.Data, r.Len)
 	return m.appendAfter(append(m.appendSuffix(b, r), '\n'), r)

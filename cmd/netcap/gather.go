@@ -1,0 +1,323 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/netcap-project/netcap/internal/event"
+	"github.com/netcap-project/netcap/internal/gather"
+	"github.com/netcap-project/netcap/internal/kernel"
+	"github.com/netcap-project/netcap/internal/plan"
+	"github.com/netcap-project/netcap/internal/sink"
+)
+
+// gatherOptions is the part of the command line that says how hits are gathered.
+type gatherOptions struct {
+	on        bool
+	by        string
+	byPointer bool
+	base      string
+	nat       bool
+	timeout   durationFlag
+	open      int
+	color     string
+	live      bool
+	html      string
+	begun     time.Time
+
+	// ends are the probes that tell the end of an skb, behind those that are asked for.
+	ends int
+	// joins is the sink that gathers, once it is made.
+	joins *gather.Sink
+}
+
+// The values of --gather-by.
+const (
+	gatherAuto    = "auto"
+	gatherSkb     = "skb"
+	gatherContent = "content"
+)
+
+const (
+	defaultGatherTimeout = 2 * time.Second
+	defaultGatherOpen    = 65536
+	defaultGatherColor   = "green"
+)
+
+func (g *gatherOptions) addFlags(f *pflag.FlagSet) {
+	f.BoolVarP(&g.on, "gather", "G", false, "show for each packet when it came to which probe, and statistics at the end")
+	f.StringVar(&g.by, "gather-by", gatherAuto, "with --gather: hits belong together by `skb|content|auto`")
+	f.BoolVar(&g.byPointer, "gather-distinguish-by-pointer", false, "the same as --gather-by skb")
+	g.addWaitFlags(f)
+	f.BoolVar(&g.live, "gather-live", false, "with --gather: show the statistics each second instead of packets")
+}
+
+// addWaitFlags adds those that live packets and files have in common.
+func (g *gatherOptions) addWaitFlags(f *pflag.FlagSet) {
+	g.timeout = durationFlag(defaultGatherTimeout)
+	f.StringVar(&g.base, "gather-base", "", "with --gather: count from `PROBE` (default the first)")
+	f.BoolVar(&g.nat, "gather-nat", false, "with --gather: addresses and ports may change on the way")
+	f.Var(&g.timeout, "gather-timeout", "with --gather: wait `TIME` for a packet to be seen at all probes")
+	f.IntVar(&g.open, "gather-buffer-size", defaultGatherOpen, "with --gather: wait for `N` packets at a time at most")
+	f.StringVar(&g.color, "gather-output-color", "", "with --gather: the `COLOR` of blocks: "+strings.Join(sink.Colors(), ", ")+" or none (default green on a terminal)")
+	f.StringVar(&g.html, "gather-html", "", "with --gather: write a page with the statistics and the slowest packets to `FILE` at the end")
+}
+
+// checkWait refuses what these flags cannot be.
+func (g *gatherOptions) checkWait(f *pflag.FlagSet) error {
+	switch {
+	case g.timeout <= 0:
+		return &usageError{fmt.Sprintf("--gather-timeout %v: packets take some time", time.Duration(g.timeout)), "leave it out for " + defaultGatherTimeout.String()}
+	case g.open < 1:
+		return &usageError{fmt.Sprintf("--gather-buffer-size %d: there has to be room for a packet", g.open), fmt.Sprintf("leave it out for %d", defaultGatherOpen)}
+	case g.color != "" && g.color != colorNone && !slices.Contains(sink.Colors(), g.color):
+		return &usageError{fmt.Sprintf("--gather-output-color %q: there is no such colour", g.color), "use " + strings.Join(sink.Colors(), ", ") + " or " + colorNone}
+	case f.Changed("gather-html") && (g.html == "" || g.html == "-"):
+		return &usageError{fmt.Sprintf("--gather-html %q: the page is written to a file", g.html), "as in --gather-html way.html"}
+	case g.html != "":
+		return sink.CheckPath("--gather-html", g.html)
+	}
+	return nil
+}
+
+// complete refuses what does not go together, and asks for what gathering needs.
+func (g *gatherOptions) complete(f *pflag.FlagSet, request *plan.Request) error {
+	if !g.on {
+		for _, name := range []string{"gather-by", "gather-distinguish-by-pointer", "gather-base", "gather-nat", "gather-timeout", "gather-buffer-size", "gather-output-color", "gather-live", "gather-html"} {
+			if f.Changed(name) {
+				return &usageError{"--" + name + " says how packets are gathered, and they are not", "add --gather"}
+			}
+		}
+		return nil
+	}
+	switch {
+	case !slices.Contains([]string{gatherAuto, gatherSkb, gatherContent}, g.by):
+		return &usageError{fmt.Sprintf("--gather-by %q: it is skb, content or auto", g.by), "see \"netcap skb --help\""}
+	case g.byPointer && g.by == gatherContent:
+		return &usageError{"--gather-by content and --gather-distinguish-by-pointer are opposites", "leave out one of the two"}
+	case request.On != plan.OnEntry:
+		return &usageError{"--gather is about the way of packets, and --on asks for returns", "leave out --on"}
+	}
+	if err := g.checkWait(f); err != nil {
+		return err
+	}
+	if g.byPointer {
+		g.by = gatherSkb
+	}
+	request.Details = true
+	// The end of an skb, unless its probes may be among those that are asked for.
+	ends := []string{plan.DropTracepoint, "tracepoint:skb:consume_skb"}
+	for _, probe := range request.Probes {
+		if strings.Contains(probe, "free_skb") || strings.Contains(probe, "consume_skb") || strings.ContainsAny(probe, "*?[@{") && !strings.Contains(probe, "@") {
+			return nil
+		}
+	}
+	if len(request.Probes) > 0 {
+		request.Probes = append(slices.Clone(request.Probes), ends...)
+		g.ends = len(ends)
+	}
+	return nil
+}
+
+// points are the probes of a plan that are asked for: packets are expected there.
+func (g *gatherOptions) points(p *plan.Plan) []plan.Probe { return p.Probes[:len(p.Probes)-g.ends] }
+
+// newSink makes the sink that gathers. What it hands on to is not set.
+func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color string, symbols sink.Names) error {
+	points := g.points(p)
+	if len(points) < 2 {
+		return &usageError{"--gather shows the way of packets between probes, and there is only one", "name another one with -f"}
+	}
+	var names, texts []string
+	for _, probe := range points {
+		names, texts = append(names, probe.Name), append(texts, probe.Text)
+	}
+	o, err := g.options(names, texts)
+	if err != nil {
+		return err
+	}
+	o.Stacks, o.Kernel, o.Now, o.Limit, o.Color = stacks, symbols, kernel.Monotonic, limit, color
+	switch g.by {
+	case gatherSkb:
+		o.By = gather.BySkb
+	case gatherContent:
+		o.By = gather.ByContent
+	}
+	o.Missing = func(packet *gather.Packet, _ int) string { return whyMissing(packet, symbols) }
+	g.joins, g.begun = gather.NewSink(o), time.Now()
+	return nil
+}
+
+// options are those of points with these names, which the user may also call by texts.
+func (g *gatherOptions) options(names, texts []string) (gather.SinkOptions, error) {
+	o := gather.SinkOptions{Names: names, Options: gather.Options{Points: len(names), NAT: g.nat, Open: g.open, Timeout: uint64(g.timeout)}}
+	if g.base != "" {
+		if o.Base = slices.Index(names, g.base); o.Base < 0 {
+			o.Base = slices.Index(texts, g.base)
+		}
+		if o.Base < 0 {
+			return o, &usageError{fmt.Sprintf("--gather-base %q: that is none of the probes", g.base), "use one of " + strings.Join(names, ", ")}
+		}
+	}
+	return o, nil
+}
+
+// colorFor is the colour of blocks: that which is asked for, else one where a person reads.
+func (g *gatherOptions) colorFor(io stdio) string {
+	switch {
+	case g.color == colorNone:
+		return ""
+	case g.color == "" && sink.IsTerminal(io.out):
+		return defaultGatherColor
+	}
+	return g.color
+}
+
+// whyMissing says why a packet was not seen at a point, as far as that is known.
+func whyMissing(p *gather.Packet, symbols sink.Names) string {
+	switch fate := p.Fate; {
+	case p.Merged != 0:
+		return "it has become a part of a larger packet"
+	case fate != nil && fate.Dropped:
+		text := "dropped"
+		if fate.Location != 0 {
+			text += " at " + string(sink.AppendFrame(nil, symbols, fate.Location))
+		}
+		if fate.Reason != 0 {
+			if reason, ok := symbols.Reason(fate.Reason); ok {
+				text += " (" + reason.Name + ")"
+			} else {
+				text += fmt.Sprintf(" (reason %d)", fate.Reason)
+			}
+		}
+		return text
+	case fate != nil:
+		return "the kernel was done with it"
+	case p.End == gather.AtEnd:
+		return "the run has ended before"
+	case p.End == gather.Evicted:
+		return "there was no room to wait longer (--gather-buffer-size)"
+	}
+	return "not known"
+}
+
+// page writes the page of --gather-html.
+func (g *gatherOptions) page(command, machine string) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(g.html), ".netcap-*")
+	if err != nil {
+		return &runError{fmt.Errorf("--gather-html: %w", err), ""}
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(file.Name())
+			err = &runError{fmt.Errorf("--gather-html: %w", err), ""}
+		}
+	}()
+	err = g.joins.Statistics.HTML(file, gather.Page{
+		Command: command, Machine: machine, Begin: g.begun, End: time.Now(), Missing: g.joins.Missing,
+		Text: func(p *gather.Packet) string { return sink.Line(p.Head.Data, p.Head.Len) },
+	})
+	err = errors.Join(err, file.Chmod(0o644), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), g.html)
+	}
+	return err
+}
+
+// report prints the statistics: to stdout if blocks go there as text, else to stderr.
+func (o *skbOptions) report(io stdio) error {
+	if o.gather.html != "" {
+		machine, err := machineName()
+		if err != nil {
+			return err
+		}
+		if err := o.gather.page(strings.Join(os.Args, " "), machine); err != nil {
+			return err
+		}
+	}
+	to := io.err
+	for _, d := range o.destinations {
+		if d.path == "-" && (d.kind == kindTcpdump || d.kind == kindText) {
+			to = io.out
+		}
+	}
+	return quietly(o.gather.joins.Statistics.Print(to))
+}
+
+// onRequest prints the statistics whenever SIGUSR1 comes, until stop is called.
+func (g *gatherOptions) onRequest(to io.Writer) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR1)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-signals:
+				g.joins.Ask(to)
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(signals); close(done) }
+}
+
+// newGathering makes the sink of all destinations with what is gathered: text and JSON
+// show packets, pcap and pcapng have their hits.
+func (o *skbOptions) newGathering(p *plan.Plan, system *kernel.System, io stdio) (_ output, err error) {
+	g := &o.gather
+	if err := g.newSink(p, o.stack, o.count, g.colorFor(io), o.names); err != nil {
+		return nil, err
+	}
+	var heads, hits []sink.Sink
+	defer func() {
+		if err != nil {
+			for _, s := range append(heads, hits...) {
+				err = errors.Join(err, s.Close())
+			}
+		}
+	}()
+	if g.live {
+		g.joins.Live, g.joins.InPlace = io.out, sink.IsTerminal(io.out)
+	}
+	for _, d := range o.destinations {
+		if g.live && d.path == "-" && (d.kind == kindTcpdump || d.kind == kindText) {
+			continue
+		}
+		s, err := o.newSink(d, p, system, io)
+		if err != nil {
+			return nil, err
+		}
+		if d.kind == kindPcap || d.kind == kindPcapng {
+			points := len(g.points(p))
+			hits = append(hits, sink.NewOnly(s, func(r *event.Record) bool { return r.Probe < points }))
+		} else {
+			heads = append(heads, s)
+		}
+	}
+	g.joins.To = sink.NewFan(heads...)
+	if len(hits) == 0 {
+		return g.joins, nil
+	}
+	return sink.NewFan(append([]sink.Sink{g.joins}, hits...)...), nil
+}
+
+// machineName is the kernel that runs, as in "Linux 6.12.1 x86_64".
+func machineName() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", err
+	}
+	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:]), nil
+}
