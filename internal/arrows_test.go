@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"internal/sink":    {"internal/event", "internal/packet"},
 	"internal/capture": {"internal/event", "internal/sink"},
 	"internal/drops":   {"bpf", "internal/sink"},
-	"internal/gather":  {"internal/event", "internal/sink"},
+	"internal/gather":  {"internal/event", "internal/packet", "internal/sink"},
 	"cmd/netcap": {
 		"filter", "internal/capture", "internal/drops", "internal/event", "internal/gather", "internal/kernel", "internal/plan",
 		"internal/prog", "internal/session", "internal/sink",

@@ -33,7 +33,7 @@ func Block(b []byte, p *Packet, t Texts) []byte {
 	b = strconv.AppendUint(b, p.Number, 10)
 	b = append(b, " packet received in "...)
 	b = append(append(b, names[first.Point]...), '\n')
-	b = t.appendStack(b, first)
+	b = t.appendMore(b, first)
 	before, cpu := first.Mono, first.CPU
 	seen := make([]bool, len(names))
 	for i := range p.Hits {
@@ -64,10 +64,14 @@ func Block(b []byte, p *Packet, t Texts) []byte {
 		case SegmentOf:
 			b = fmt.Appendf(b, ", a part of %d bytes", h.Length)
 		case MergedInto:
-			b = fmt.Appendf(b, ", as a part of %d bytes", h.Length)
+			b = append(b, ", merged"...)
+			if p.Merged {
+				b = fmt.Appendf(b, " into No'%d", p.Into)
+			}
+			b = fmt.Appendf(b, " of %d bytes", h.Length)
 		}
 		b = append(b, "]\n"...)
-		b = t.appendStack(b, h)
+		b = t.appendMore(b, h)
 		before, cpu = h.Mono, h.CPU
 	}
 	for point := range names {
@@ -89,8 +93,11 @@ func Block(b []byte, p *Packet, t Texts) []byte {
 	return b
 }
 
-// appendStack appends the kernel stack of a hit, if there is one.
-func (t Texts) appendStack(b []byte, h *Hit) []byte {
+// appendMore appends what is known of a hit beyond its time: its note and its kernel stack.
+func (t Texts) appendMore(b []byte, h *Hit) []byte {
+	if h.Note != "" {
+		b = append(append(append(b, "|       "...), h.Note...), '\n')
+	}
 	for _, address := range h.Stack {
 		b = append(sink.AppendFrame(append(b, "|         "...), t.Kernel, address), '\n')
 	}

@@ -35,7 +35,7 @@ type bounds struct {
 // Which direction a packet went is not known; it is that of which the differences are
 // the larger ones.
 func EstimateOffset(first, second []*event.Record, nat bool) Offset {
-	d := reader{nat: nat}
+	d := newReader(nat)
 	type key struct {
 		identity
 		marks

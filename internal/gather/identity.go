@@ -2,197 +2,213 @@ package gather
 
 import (
 	"encoding/binary"
-	"hash/fnv"
+	"hash/maphash"
 	"net/netip"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
 	"github.com/netcap-project/netcap/internal/event"
+	"github.com/netcap-project/netcap/internal/packet"
 )
 
 // payloadBytes is how much of a payload tells packets apart. Less is captured of some
 // packets at some points, so that more would part what belongs together.
 const payloadBytes = 64
 
-// flow is what all packets of one direction of a connection have in common. With
-// [Options.NAT] it has no addresses and ports, which change on the way.
-type flow struct {
+// endpoints are what NAT may change: addresses, ports and the identifier of an ICMP echo.
+// With [Options.NAT] they are left out.
+type endpoints struct {
 	src, dst netip.Addr
-	protocol uint8
-	ports    uint32 // source and destination; type and code of ICMP
+	ports    uint32 // source and destination
 }
 
-// identity is what stays the same of a packet wherever it is seen: at another device,
-// with a VLAN tag or without, in a tunnel or out of it, with another TTL and another
-// checksum. The parts that are not known everywhere are compared only where both are.
-type identity struct {
-	flow
+// core is what nothing on the way changes, but tunnels, which hide it.
+type core struct {
+	protocol uint8
+	kind     uint16 // type and code of ICMP; Ethernet type if there is no IP
 	// number is what the protocol counts by: sequence number and acknowledgement of TCP,
-	// identifier and sequence number of ICMP echo; the offset of a fragment.
+	// the number of an ICMP echo, the tag of SCTP; identification and offset of a fragment.
 	number uint64
 	// flags are SYN, FIN and RST of TCP, which tell empty segments apart.
 	flags uint8
 	// length is that of the payload in bytes.
 	length uint32
-	// payload is a hash of its first payloadBytes, 0 if fewer were captured.
-	payload uint64
 }
 
-// marks tell packets of one identity apart, where they are known.
+// identity is what stays the same of a packet wherever it is seen: at another device,
+// with a VLAN tag or without, in a tunnel or out of it, with another TTL and another
+// checksum.
+type identity struct {
+	endpoints
+	core
+}
+
+// flow is one direction of a connection.
+type flow struct {
+	endpoints
+	protocol uint8
+}
+
+// marks tell packets of one identity apart. They are compared only where both are known.
 type marks struct {
-	id      uint16 // identification of IPv4 (RFC 791)
-	idKnown bool
-	tsval   uint32 // TCP's timestamp (RFC 7323)
-	tsKnown bool
+	payload      uint64 // a hash of its first payloadBytes
+	payloadKnown bool
+	id           uint16 // identification of IPv4 (RFC 791)
+	idKnown      bool
+	tsval        uint32 // TCP's timestamp (RFC 7323)
+	tsKnown      bool
 }
 
 // differ tells whether two packets of one identity cannot be the same.
 func (m marks) differ(o marks) bool {
-	return m.idKnown && o.idKnown && m.id != o.id || m.tsKnown && o.tsKnown && m.tsval != o.tsval
+	return m.payloadKnown && o.payloadKnown && m.payload != o.payload || m.idKnown && o.idKnown && m.id != o.id ||
+		m.tsKnown && o.tsKnown && m.tsval != o.tsval
 }
 
-// stream is the part of a TCP stream that a packet carries.
-type stream struct {
-	flow
-	first, end uint32 // sequence numbers
-}
-
-// within tells whether s is a part of o. Sequence numbers wrap (RFC 9293).
-func (s stream) within(o stream) bool {
-	return s.flow == o.flow && int32(s.first-o.first) >= 0 && int32(o.end-s.end) >= 0
+// learn takes over what is known only of the other one, and tells whether that is much
+// enough to be found by it.
+func (m *marks) learn(o marks) bool {
+	more := o.idKnown && !m.idKnown || o.payloadKnown && !m.payloadKnown
+	if o.idKnown {
+		m.id, m.idKnown = o.id, true
+	}
+	if o.payloadKnown {
+		m.payload, m.payloadKnown = o.payload, true
+	}
+	if o.tsKnown {
+		m.tsval, m.tsKnown = o.tsval, true
+	}
+	return more
 }
 
 // sight is what gather knows of a packet at a point.
 type sight struct {
 	identity
 	marks
-	// stream is set if the packet is a segment of TCP with a payload.
-	stream   stream
+	ttl uint8
+	// isStream: it is a segment of TCP with a payload, from the sequence number seq on.
 	isStream bool
-	// ok: there is an identity. ARP and others have one of their bytes.
+	seq      uint32
+	// noAck: the acknowledgement number is not known.
+	noAck bool
+	// ok: there is an identity.
 	ok bool
+}
+
+func (s *sight) flow() flow { return flow{s.endpoints, s.protocol} }
+
+// sameCore tells whether two sights may be of one packet whose addresses were changed.
+func (s *sight) sameCore(o *sight) bool {
+	a, b := s.core, o.core
+	if s.noAck || o.noAck {
+		a.number, b.number = a.number>>32, b.number>>32
+	}
+	return a == b && !s.marks.differ(o.marks)
+}
+
+// translated tells whether the endpoints of one sight may have become those of another:
+// one of the two addresses stays. A packet with both swapped is the answer.
+func (s *sight) translated(o *sight) bool {
+	return s.src == o.src || s.dst == o.dst || !s.src.IsValid() || !o.src.IsValid() || s.src.IsUnspecified() || o.src.IsUnspecified()
 }
 
 // reader takes packets apart. One goroutine uses it.
 type reader struct {
-	nat bool
+	nat  bool
+	seed maphash.Seed
+	tcp  layers.TCP
 }
+
+func newReader(nat bool) *reader { return &reader{nat: nat, seed: maphash.MakeSeed()} }
 
 // read finds the identity of the innermost packet.
 func (d *reader) read(r *event.Record) sight {
-	packet := gopacket.NewPacket(r.Data, layers.LayerTypeEthernet, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
-	var s sight
-	depth := 0
-	for _, layer := range packet.Layers() {
-		switch l := layer.(type) {
-		case *layers.IPv4:
-			depth++
-			s = sight{ok: true}
-			s.protocol = uint8(l.Protocol)
-			s.src, _ = netip.AddrFromSlice(l.SrcIP.To4())
-			s.dst, _ = netip.AddrFromSlice(l.DstIP.To4())
-			// 0 says nothing (RFC 6864), and stands where it is not known yet.
-			s.id, s.idKnown = l.Id, l.Id != 0 && (depth > 1 || r.Provenance.Unknown&event.Identification == 0)
-			s.number = uint64(l.FragOffset)
-			s.length = uint32(max(int(l.Length)-4*int(l.IHL), 0))
-			s.payload = d.hash(l.Payload, s.length)
-		case *layers.IPv6:
-			depth++
-			s = sight{ok: true}
-			s.protocol = uint8(l.NextHeader)
-			s.src, _ = netip.AddrFromSlice(l.SrcIP.To16())
-			s.dst, _ = netip.AddrFromSlice(l.DstIP.To16())
-			s.length = uint32(l.Length)
-			s.payload = d.hash(l.Payload, s.length)
-		case *layers.IPv6Fragment:
-			s.number = uint64(l.FragmentOffset) | uint64(l.Identification)<<16
-			s.payload = d.hash(l.Payload, uint32(len(l.Payload)))
-		case *layers.TCP:
-			s.protocol, s.ports = uint8(layers.IPProtocolTCP), uint32(l.SrcPort)<<16|uint32(l.DstPort)
-			s.number = uint64(l.Seq)<<32 | uint64(l.Ack)
-			header := 4 * uint32(l.DataOffset)
-			s.length -= min(s.length, header)
-			s.payload = d.hash(l.Payload, s.length)
-			s.flags = flagsOf(l)
-			for _, o := range l.Options {
-				if o.OptionType == layers.TCPOptionKindTimestamps && len(o.OptionData) == 8 {
-					s.tsval, s.tsKnown = binary.BigEndian.Uint32(o.OptionData), true
-				}
-			}
-			if r.Provenance.Unknown&event.TCPOptions != 0 && depth == 1 {
-				s.tsKnown = false
-			}
-			if r.Provenance.Unknown&event.AckNumber != 0 && depth == 1 {
-				s.number &^= 1<<32 - 1
-			}
-			s.isStream = s.length > 0
-			s.stream = stream{first: l.Seq, end: l.Seq + s.length}
-		case *layers.UDP:
-			s.protocol, s.ports = uint8(layers.IPProtocolUDP), uint32(l.SrcPort)<<16|uint32(l.DstPort)
-			s.length -= min(s.length, 8)
-			s.payload = d.hash(l.Payload, s.length)
-		case *layers.ICMPv4:
-			s.ports = uint32(l.TypeCode)
-			s.number = uint64(l.Id)<<16 | uint64(l.Seq)
-			s.length -= min(s.length, 8)
-			s.payload = d.hash(l.Payload, s.length)
-		case *layers.ICMPv6:
-			s.ports = uint32(l.TypeCode)
-			s.length -= min(s.length, 4)
-			s.payload = d.hash(l.Payload, s.length)
+	in, ok := packet.Innermost(r)
+	if !ok {
+		return d.frame(r)
+	}
+	s := sight{ok: true, ttl: in.HopLimit}
+	s.src, s.dst, s.protocol = in.Source, in.Destination, in.Protocol
+	var unknown event.Fields
+	if in.Outermost {
+		unknown = r.Provenance.Unknown
+	}
+	if in.Version == 4 {
+		// 0 says nothing (RFC 6864), and stands where it is not known yet.
+		s.id, s.idKnown = uint16(in.ID), in.ID != 0 && unknown&event.Identification == 0
+	}
+	body, length := in.Carried, in.Length
+	payload := 0 // where it begins
+	switch {
+	case in.Fragment:
+		// The other fragments have no transport header.
+		s.number = uint64(in.ID)<<32 | uint64(in.Offset)
+	case in.Protocol == uint8(layers.IPProtocolTCP) && len(body) >= 20:
+		payload = d.segment(&s, body, unknown)
+	case in.Protocol == uint8(layers.IPProtocolUDP) && len(body) >= 8:
+		s.ports, payload = binary.BigEndian.Uint32(body), 8
+	case in.Protocol == uint8(layers.IPProtocolSCTP) && len(body) >= 12:
+		s.ports, s.number, payload = binary.BigEndian.Uint32(body), uint64(binary.BigEndian.Uint32(body[4:])), 12
+	case in.Protocol == uint8(layers.IPProtocolICMPv4) && len(body) >= 8:
+		s.kind, payload = binary.BigEndian.Uint16(body), 4
+		if t := uint8(s.kind >> 8); t == layers.ICMPv4TypeEchoRequest || t == layers.ICMPv4TypeEchoReply {
+			s.ports, s.number, payload = uint32(binary.BigEndian.Uint16(body[4:])), uint64(binary.BigEndian.Uint16(body[6:])), 8
+		}
+	case in.Protocol == uint8(layers.IPProtocolICMPv6) && len(body) >= 8:
+		s.kind, payload = binary.BigEndian.Uint16(body), 4
+		if t := uint8(s.kind >> 8); t == layers.ICMPv6TypeEchoRequest || t == layers.ICMPv6TypeEchoReply {
+			s.ports, s.number, payload = uint32(binary.BigEndian.Uint16(body[4:])), uint64(binary.BigEndian.Uint16(body[6:])), 8
 		}
 	}
-	if !s.ok {
-		if len(r.Data) < 14 {
-			return s
-		}
-		// The Ethernet header may be netcap's own, and changes at a bridge.
-		s = sight{ok: true}
-		s.protocol, s.number = 0, uint64(binary.BigEndian.Uint16(r.Data[12:]))
-		s.length = uint32(max(r.Len-14, 0))
-		s.payload = d.hash(r.Data[14:], s.length)
-		return s
-	}
+	s.length = uint32(max(length-payload, 0))
+	s.payload, s.payloadKnown = d.hash(body[min(payload, len(body)):], int(s.length))
+	s.isStream = s.isStream && s.length > 0
 	if d.nat {
-		s.src, s.dst, s.ports = netip.Addr{}, netip.Addr{}, s.icmpKind()
-		if s.protocol == uint8(layers.IPProtocolICMPv4) {
-			s.number &= 1<<16 - 1 // NAT changes the identifier of an echo
-		}
+		s.endpoints = endpoints{}
 	}
-	s.stream.flow = s.flow
 	return s
 }
 
-// icmpKind is the type and code of ICMP, which NAT leaves as they are.
-func (s *sight) icmpKind() uint32 {
-	if s.protocol == uint8(layers.IPProtocolICMPv4) || s.protocol == uint8(layers.IPProtocolICMPv6) {
-		return s.ports
+// segment reads a TCP header, and returns where its payload begins.
+func (d *reader) segment(s *sight, body []byte, unknown event.Fields) int {
+	// Options that are cut or wrong are an error; the rest is there all the same.
+	whole := d.tcp.DecodeFromBytes(body, gopacket.NilDecodeFeedback) == nil
+	s.ports = binary.BigEndian.Uint32(body)
+	s.seq, s.isStream = binary.BigEndian.Uint32(body[4:]), true
+	s.number = uint64(s.seq) << 32
+	if s.noAck = unknown&event.AckNumber != 0; !s.noAck {
+		s.number |= uint64(binary.BigEndian.Uint32(body[8:]))
 	}
-	return 0
+	s.flags = body[13] & 7 // FIN, SYN, RST
+	if whole && unknown&event.TCPOptions == 0 {
+		for _, o := range d.tcp.Options {
+			if o.OptionType == layers.TCPOptionKindTimestamps && len(o.OptionData) == 8 {
+				s.tsval, s.tsKnown = binary.BigEndian.Uint32(o.OptionData), true
+			}
+		}
+	}
+	return 4 * int(body[12]>>4)
 }
 
-func flagsOf(l *layers.TCP) (flags uint8) {
-	if l.FIN {
-		flags |= 1
+// frame makes an identity of a frame without IP: of what follows its Ethernet header, which
+// may be netcap's own, and changes at a bridge.
+func (d *reader) frame(r *event.Record) (s sight) {
+	if len(r.Data) < 14 {
+		return s
 	}
-	if l.SYN {
-		flags |= 2
-	}
-	if l.RST {
-		flags |= 4
-	}
-	return flags
+	s.ok = true
+	s.kind, s.length = binary.BigEndian.Uint16(r.Data[12:]), uint32(max(r.Len-14, 0))
+	s.payload, s.payloadKnown = d.hash(r.Data[14:], int(s.length))
+	return s
 }
 
-// hash is that of the start of a payload, of which so many bytes there are; 0 if they
+// hash is that of the start of a payload, of which so many bytes there are; false if they
 // were not captured.
-func (d *reader) hash(payload []byte, length uint32) uint64 {
-	n := min(payloadBytes, int(length))
+func (d *reader) hash(payload []byte, length int) (uint64, bool) {
+	n := min(payloadBytes, length)
 	if len(payload) < n {
-		return 0
+		return 0, false
 	}
-	h := fnv.New64a()
-	h.Write(payload[:n])
-	return h.Sum64()
+	return maphash.Bytes(d.seed, payload[:n]), true
 }

@@ -6,6 +6,7 @@
 package gather
 
 import (
+	"math"
 	"slices"
 
 	"github.com/netcap-project/netcap/internal/event"
@@ -43,31 +44,38 @@ const (
 
 // Options say how hits are joined.
 type Options struct {
-	// Points is the number of probes that packets are expected at. Those behind them
-	// tell the end of an skb: Points is where the kernel drops one, and Points+1 where it
-	// has used one up. They begin no packet.
+	// Points is the number of probes that packets are expected at: those before it.
 	Points int
-	By     By
-	// NAT: addresses and ports change on the way.
+	// Frees are the probes that tell the end of an skb: true for one at which the kernel
+	// drops it, false where it has used it up. Those from Points on begin no packet.
+	Frees map[int]bool
+	By    By
+	// NAT: addresses and ports change on the way, and no skb tells.
 	NAT bool
 	// Base is the point from which latencies count.
 	Base int
 	// Open is how many packets are open at most; when there are more, the oldest is
-	// given out as it is.
-	Open int
+	// given out as it is. So it is when what was captured of them has more than Bytes; 0
+	// is no limit.
+	Open, Bytes int
 	// Timeout is for how long a packet waits for hits, in nanoseconds of the kernel's
 	// clock from its first one on.
 	Timeout uint64
 	// Stacks: the stack of each hit is kept.
 	Stacks bool
+	// Note says what is shown of each hit beside its time; nil for nothing.
+	Note func(*event.Record) string
 }
 
-// settle is for how long a packet that was seen at all points waits for more hits, in
-// nanoseconds: a bridge shows one several times.
-const settle = 20e6
-
-// maxHits bounds the hits that are kept of one packet.
-const maxHits = 256
+const (
+	// settle is for how long a packet that was seen at all points waits for more hits, in
+	// nanoseconds: a bridge shows one several times.
+	settle = 20e6
+	// maxHits bounds the hits that are kept of one packet.
+	maxHits = 256
+	// maxNames bounds under how many addresses one packet is looked for.
+	maxNames = 4
+)
 
 // Hit is one sight of a packet.
 type Hit struct {
@@ -82,6 +90,11 @@ type Hit struct {
 	Reason   uint32
 	Location uint64
 	Stack    []uint64
+	// Note is that of [Options].
+	Note string
+
+	netns, ifindex uint32
+	ttl            uint8
 }
 
 // End says why a packet waits no longer.
@@ -100,7 +113,7 @@ const (
 
 // Packet is all that was seen of one packet.
 type Packet struct {
-	// Number counts from 0, in the order in which packets are given out.
+	// Number counts from 0, in the order in which packets begin.
 	Number uint64
 	// Head is the first hit at the base, or the first of all if there is none there.
 	Head *event.Record
@@ -109,12 +122,13 @@ type Packet struct {
 	// More is how many hits are not in Hits, as there were too many.
 	More int
 	End  End
-	// Merged is the packet that this one was made a part of, 0 for none: its Serial.
-	Merged uint64
+	// Ended is the time at which that was known.
+	Ended uint64
+	// Merged: this one was made a part of another, whose number is Into.
+	Merged bool
+	Into   uint64
 	// Fate is what became of the packet in the end, as far as it was seen.
 	Fate *Fate
-	// Serial tells packets apart before they have a number; from 1 on.
-	Serial uint64
 }
 
 // Fate is the end of an skb.
@@ -123,7 +137,7 @@ type Fate struct {
 	Mono uint64
 	// Dropped: the kernel has dropped it, else it has used it up.
 	Dropped bool
-	// Reason and Location are those of a drop, 0 for none.
+	// Reason is that of a drop, Location who has freed it; 0 if the kernel does not say.
 	Reason   uint32
 	Location uint64
 }
@@ -142,12 +156,35 @@ func (p *Packet) First(point int) *Hit {
 type open struct {
 	Packet
 	sight
-	seen      []bool // by point
+	names     []endpoints // under which it is looked for
+	entries   [][]entry   // of the index, by names
+	seen      []bool      // by point
 	missing   int
 	completed uint64 // when it was seen everywhere, 0 if not yet
-	trail     uint32
-	skbs      []uint64
+	trails    []uint32
+	skbs      []skbuff
+	stretch   stretch // if it is a part of a stream
 	done      bool
+}
+
+// lost tells whether the packet was dropped, so that no more is to come of it.
+func (p *open) lost() bool { return p.Fate != nil && p.Fate.Dropped }
+
+// skbuff is an sk_buff and its buffer, 0 if that is not known.
+type skbuff struct{ address, head uint64 }
+
+func skbOf(r *event.Record) skbuff {
+	b := skbuff{address: r.Skb}
+	if r.Details != nil {
+		b.head = r.Details.Head
+	}
+	return b
+}
+
+// owner is the packet that an sk_buff carries.
+type owner struct {
+	of   *open
+	head uint64
 }
 
 // Joiner joins hits. One goroutine uses it.
@@ -156,71 +193,72 @@ type Joiner struct {
 	// give takes packets that are done.
 	give func(*Packet) error
 
-	reader reader
+	reader *reader
 	// order is by the time of the first hit, and complete by that at which a packet had
 	// been seen everywhere. What is done is removed late.
 	order, complete []*open
 	live            int
+	bytes           int // of the heads of live ones
 
-	bySkb   map[uint64]*open
+	bySkb   map[uint64]owner
 	byTrail map[uint32]*open
-	byBytes map[identity][]*open
-	streams map[flow][]*open
-	serial  uint64
+	content index
+	streams map[flow]*stream
 	number  uint64
+	now     uint64 // of the record that is being added
 
-	// Evicted is how many packets were given out because there was no room.
+	// last is the packet of the last hit, nil if it was of none, and lastWhy why.
+	last    *Packet
+	lastWhy Why
+
+	// Evicted is how many packets were given out incomplete because there was no room.
 	Evicted uint64
-	// Ended is how many were given out, by End.
-	Ended map[End]uint64
 }
 
 // NewJoiner returns a joiner that hands packets to give.
 func NewJoiner(options Options, give func(*Packet) error) *Joiner {
 	return &Joiner{
-		Options: options, give: give, reader: reader{nat: options.NAT},
-		bySkb: make(map[uint64]*open), byTrail: make(map[uint32]*open),
-		byBytes: make(map[identity][]*open), streams: make(map[flow][]*open),
-		Ended: make(map[End]uint64),
+		Options: options, give: give, reader: newReader(options.NAT),
+		bySkb: make(map[uint64]owner), byTrail: make(map[uint32]*open),
+		content: index{buckets: make(map[key]*bucket)}, streams: make(map[flow]*stream),
 	}
 }
 
 // Add takes a hit. The record is not kept, but for a copy.
 func (j *Joiner) Add(r *event.Record) error {
+	j.last, j.now = nil, r.Mono
 	if err := j.Advance(r.Mono); err != nil {
 		return err
 	}
 	s := j.reader.read(r)
 	p, why := j.find(r, &s)
-	if r.Probe >= j.Points {
-		j.freed(p, r)
-		return nil
-	}
-	if p == nil {
-		if j.live >= j.Open {
-			if err := j.evict(); err != nil {
+	if r.Probe < j.Points {
+		if p == nil {
+			if err := j.makeRoom(len(r.Data)); err != nil {
 				return err
 			}
+			p, why = j.begin(r, s), First
 		}
-		p, why = j.begin(r, s), First
+		j.hit(p, r, &s, why)
+		j.last, j.lastWhy = &p.Packet, why
+		if s.isStream && j.By != BySkb && (why != SegmentOf) {
+			j.merge(p, r, &s)
+		}
 	}
-	j.hit(p, r, &s, why)
-	if why != MergedInto && s.isStream && j.By != BySkb {
-		j.mergeInto(p, r, &s)
+	if _, frees := j.Frees[r.Probe]; frees {
+		j.freed(p, r)
 	}
 	return nil
 }
 
 // freed notes down the end of an skb. Its address belongs to another from now on.
 func (j *Joiner) freed(p *open, r *event.Record) {
+	delete(j.bySkb, r.Skb)
 	if p == nil {
 		return
 	}
-	if j.bySkb[r.Skb] == p {
-		delete(j.bySkb, r.Skb)
-	}
-	f := &Fate{Mono: r.Mono, Dropped: r.Probe == j.Points}
-	if d := r.Details; d != nil && f.Dropped {
+	f := &Fate{Mono: r.Mono, Dropped: j.Frees[r.Probe]}
+	if d := r.Details; d != nil {
 		f.Reason, f.Location = d.Reason, d.Location
 	}
 	// A clone that is used up says less than another that is dropped.
@@ -231,180 +269,300 @@ func (j *Joiner) freed(p *open, r *event.Record) {
 
 // find looks for the packet that a hit belongs to.
 func (j *Joiner) find(r *event.Record, s *sight) (*open, Why) {
-	if d := r.Details; d != nil && d.Trail != 0 && j.By != ByContent {
-		if p := j.byTrail[d.Trail]; p != nil {
-			return p, SameTrail
+	if j.By != ByContent {
+		if d := r.Details; d != nil && d.Trail != 0 {
+			if p := j.byTrail[d.Trail]; p != nil {
+				return p, SameTrail
+			}
 		}
-	}
-	if j.By != ByContent && r.Skb != 0 {
 		// Its address may be that of another by now: the content tells.
-		if p := j.bySkb[r.Skb]; p != nil && !p.done && (r.Probe >= j.Points || j.continues(p, r.Probe, s)) {
-			return p, SameSkb
+		if o := j.bySkb[r.Skb]; o.of != nil && r.Skb != 0 && j.continues(o, r, s) {
+			return o.of, SameSkb
 		}
 	}
 	if j.By == BySkb || !s.ok {
 		return nil, ""
 	}
 	if r.Probe >= j.Points {
-		// Of several, the last that has begun: those before are as good as done.
-		for _, p := range slices.Backward(j.byBytes[s.identity]) {
-			if !p.done && !p.marks.differ(s.marks) {
-				return p, SameContent
-			}
-		}
-		return nil, ""
+		return j.latest(s, func(*open) bool { return true }), SameContent
 	}
-	if p := j.choose(j.byBytes[s.identity], r, s); p != nil {
+	if p := j.choose(r, s); p != nil {
 		return p, SameContent
 	}
-	if s.isStream {
-		for _, p := range j.streams[s.flow] {
-			if !p.done && s.stream.within(p.stream) && s.stream != p.stream {
-				return p, SegmentOf
+	if t := j.streams[s.flow()]; s.isStream && t != nil {
+		if p := t.covering(s); p != nil {
+			return p, SegmentOf
+		}
+		var first *open
+		t.covered(s, func(p *open) {
+			if first == nil && !p.seen[r.Probe] {
+				first = p
 			}
+		})
+		if first != nil {
+			return first, MergedInto
 		}
 	}
 	return nil, ""
 }
 
 // continues tells whether a sight of the skb of an open packet is of that packet.
-func (j *Joiner) continues(p *open, point int, s *sight) bool {
-	if !s.ok || !p.sight.ok {
-		return s.ok == p.sight.ok
-	}
-	same := s.identity == p.identity && !s.marks.differ(p.marks)
-	if !same && !(s.isStream && p.isStream && (s.stream.within(p.stream) || p.stream.within(s.stream))) {
-		return false
-	}
+func (j *Joiner) continues(o owner, r *event.Record, s *sight) bool {
+	p := o.of
 	// One that was everywhere and comes to the base again is the next one at the
 	// same address.
-	return !(p.missing == 0 && point == j.Base)
+	if p.missing == 0 && r.Probe == j.Base {
+		return false
+	}
+	if head := skbOf(r).head; !s.ok || !p.sight.ok {
+		return s.ok == p.sight.ok || head != 0 && head == o.head
+	}
+	if s.sameCore(&p.sight) {
+		return s.endpoints == p.endpoints || s.translated(&p.sight)
+	}
+	// It has grown by others, or is what is left of it.
+	return s.isStream && p.isStream && s.flow() == p.flow() && overlap(s, &p.sight)
+}
+
+// overlap tells whether one of two segments is a part of the other.
+func overlap(a, b *sight) bool {
+	within := func(a, b *sight) bool {
+		return int32(a.seq-b.seq) >= 0 && int32(b.seq+b.length-a.seq-a.length) >= 0
+	}
+	return within(a, b) || within(b, a)
 }
 
 // choose returns the packet of several with the same content that a hit belongs to: the
-// first that was not at its point. At the base it is another one, if all were there;
-// elsewhere the last one has come there again.
-func (j *Joiner) choose(same []*open, r *event.Record, s *sight) *open {
-	var last *open
-	for _, p := range same {
-		if p.done || p.marks.differ(s.marks) {
-			continue
+// first that was not at its point. If all were there, the last one may have come there
+// again, else it is another one.
+func (j *Joiner) choose(r *event.Record, s *sight) *open {
+	var best, dropped *open
+	for _, b := range j.content.find(s) {
+		for e := b.from(r.Probe, j.Points); e != nil; e = e.next {
+			p := e.of
+			if p.seen[r.Probe] || p.marks.differ(s.marks) {
+				continue
+			}
+			if p.lost() {
+				if dropped == nil || p.Number < dropped.Number {
+					dropped = p
+				}
+				continue
+			}
+			if best == nil || p.Number < best.Number {
+				best = p
+			}
+			break
 		}
-		if !p.seen[r.Probe] {
-			return p
-		}
-		last = p
 	}
-	if r.Probe == j.Base || last != nil && last.Hits[0].Point == r.Probe {
+	switch {
+	case best != nil:
+		return best
+	case dropped != nil: // a clone of it was
+		return dropped
+	}
+	return j.latest(s, func(p *open) bool { return j.again(p, r, s) })
+}
+
+// latest returns the packet with the content that has begun last, if it is one of those
+// that are wanted.
+func (j *Joiner) latest(s *sight, wanted func(*open) bool) (found *open) {
+	for _, b := range j.content.find(s) {
+		for e := b.tail; e != nil; e = e.prev {
+			if e.of.marks.differ(s.marks) {
+				continue
+			}
+			if found == nil || e.of.Number > found.Number {
+				found = e.of
+			}
+			break
+		}
+	}
+	if found != nil && !wanted(found) {
 		return nil
 	}
-	return last
+	return found
+}
+
+// again tells whether a packet may have come to a point once more: at another device, as
+// at a bridge, or with a lower TTL, as in a loop. What comes to the same device unchanged
+// is another packet with the same content, a retransmission for example. Where devices
+// are not known, that is so where packets begin.
+func (j *Joiner) again(p *open, r *event.Record, s *sight) bool {
+	if r.Details == nil || r.Details.Ifindex == 0 {
+		return r.Probe != j.Base && p.Hits[0].Point != r.Probe
+	}
+	for _, h := range p.Hits {
+		if h.Point == r.Probe && h.netns == r.Details.Netns && h.ifindex == r.Details.Ifindex && h.ttl <= s.ttl {
+			return false
+		}
+	}
+	return true
+}
+
+// makeRoom gives out packets until there is room for another with so many bytes.
+func (j *Joiner) makeRoom(bytes int) error {
+	for j.live > 0 && (j.live >= j.Open || j.Bytes > 0 && j.bytes+bytes > j.Bytes) {
+		if err := j.evict(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (j *Joiner) begin(r *event.Record, s sight) *open {
-	j.serial++
-	p := &open{Packet: Packet{Head: r.Clone(), Serial: j.serial}, sight: s, seen: make([]bool, j.Points), missing: j.Points}
-	if !j.Stacks {
-		p.Head.Stack = nil
-	}
+	p := &open{Packet: Packet{Number: j.number}, sight: s, seen: make([]bool, j.Points), missing: j.Points}
+	j.number++
+	j.setHead(p, r)
 	j.order = append(j.order, p)
 	j.live++
 	if s.ok {
-		j.byBytes[s.identity] = append(j.byBytes[s.identity], p)
+		p.names = append(p.names, s.endpoints)
+		j.content.add(p, s.identity)
 	}
 	if s.isStream {
-		j.streams[s.flow] = append(j.streams[s.flow], p)
+		t := j.streams[s.flow()]
+		if t == nil {
+			t = newStream()
+			j.streams[s.flow()] = t
+		}
+		first, end := t.place(&s)
+		p.stretch = stretch{of: p, first: first, end: end}
+		t.tree.Set(p.stretch)
 	}
 	return p
 }
 
+// setHead keeps a copy of a record as the head of a packet.
+func (j *Joiner) setHead(p *open, r *event.Record) {
+	if p.Head != nil {
+		j.bytes -= len(p.Head.Data)
+	}
+	p.Head = r.Clone()
+	if !j.Stacks {
+		p.Head.Stack = nil
+	}
+	j.bytes += len(p.Head.Data)
+}
+
 // hit notes a hit down.
 func (j *Joiner) hit(p *open, r *event.Record, s *sight, why Why) {
-	if r.Skb != 0 && j.bySkb[r.Skb] != p {
-		j.bySkb[r.Skb] = p
-		p.skbs = append(p.skbs, r.Skb)
+	if b := skbOf(r); b.address != 0 && why != MergedInto {
+		if o := j.bySkb[b.address]; o.of != p || o.head != b.head {
+			j.bySkb[b.address] = owner{p, b.head}
+			if !slices.Contains(p.skbs, b) {
+				p.skbs = append(p.skbs, b)
+			}
+		}
 	}
-	if d := r.Details; d != nil && d.Trail != 0 && p.trail == 0 {
-		p.trail = d.Trail
+	if d := r.Details; d != nil && d.Trail != 0 && !slices.Contains(p.trails, d.Trail) {
+		p.trails = append(p.trails, d.Trail)
 		j.byTrail[d.Trail] = p
 	}
 	if !p.seen[r.Probe] {
 		p.seen[r.Probe] = true
 		p.missing--
 		if r.Probe == j.Base && len(p.Hits) > 0 {
-			p.Head = r.Clone()
-			if !j.Stacks {
-				p.Head.Stack = nil
-			}
+			j.setHead(p, r)
 		}
 	}
 	if p.missing == 0 && p.completed == 0 {
 		p.completed = r.Mono
 		j.complete = append(j.complete, p)
 	}
-	// What is known only now tells packets apart from now on.
-	if s.idKnown && !p.idKnown {
-		p.id, p.idKnown = s.id, true
-	}
-	if s.tsKnown && !p.tsKnown {
-		p.tsval, p.tsKnown = s.tsval, true
-	}
+	j.learn(p, s)
 	if len(p.Hits) >= maxHits {
 		p.More++
 		return
 	}
-	h := Hit{Point: r.Probe, Mono: r.Mono, CPU: r.CPU, Skb: r.Skb, Why: why, Length: r.Len}
+	h := Hit{Point: r.Probe, Mono: r.Mono, CPU: r.CPU, Skb: r.Skb, Why: why, Length: r.Len, ttl: s.ttl}
 	if d := r.Details; d != nil {
-		h.Reason, h.Location = d.Reason, d.Location
+		h.Reason, h.Location, h.netns, h.ifindex = d.Reason, d.Location, d.Netns, d.Ifindex
 	}
 	if j.Stacks {
 		h.Stack = slices.Clone(r.Stack)
 	}
-	p.Hits = append(p.Hits, h)
+	if j.Note != nil {
+		h.Note = j.Note(r)
+	}
+	at := len(p.Hits)
+	for at > 0 && p.Hits[at-1].Mono > h.Mono {
+		at--
+	}
+	p.Hits = slices.Insert(p.Hits, at, h)
 }
 
-// mergeInto gives a hit to all packets that have become a part of its packet.
-func (j *Joiner) mergeInto(whole *open, r *event.Record, s *sight) {
-	for _, p := range j.streams[s.flow] {
-		if p == whole || p.done || p.seen[r.Probe] || !p.stream.within(s.stream) || p.stream == s.stream {
-			continue
+// learn takes over what a sight tells of a packet beyond what was known: it is found by
+// that from now on.
+func (j *Joiner) learn(p *open, s *sight) {
+	if !s.ok || !p.sight.ok || !s.sameCore(&p.sight) {
+		return
+	}
+	if p.noAck && !s.noAck {
+		p.number, p.noAck = s.number, false
+		j.rename(p)
+	}
+	if !slices.Contains(p.names, s.endpoints) && len(p.names) < maxNames {
+		p.names = append(p.names, s.endpoints)
+		j.content.add(p, identity{s.endpoints, p.core})
+	}
+	if p.marks.learn(s.marks) {
+		j.rename(p)
+	}
+}
+
+// rename puts a packet into the index anew.
+func (j *Joiner) rename(p *open) {
+	j.content.remove(p)
+	for _, name := range p.names {
+		j.content.add(p, identity{name, p.core})
+	}
+}
+
+// merge gives a hit to all packets that have become a part of its packet.
+func (j *Joiner) merge(whole *open, r *event.Record, s *sight) {
+	t := j.streams[s.flow()]
+	if t == nil {
+		return
+	}
+	t.covered(s, func(p *open) {
+		if p == whole || p.seen[r.Probe] {
+			return
 		}
 		j.hit(p, r, s, MergedInto)
-		p.Merged = whole.Serial
-	}
-	j.bySkb[r.Skb] = whole
+		p.Merged, p.Into = true, whole.Number
+	})
 }
 
 // Advance gives out what is done at a time of the kernel's clock: packets that were seen
 // everywhere soon after that, others when they have waited for long enough.
 func (j *Joiner) Advance(now uint64) error {
-	n := 0
-	for _, p := range j.complete {
-		if now < p.completed+settle {
-			break
-		}
-		n++
+	for len(j.complete) > 0 && (j.complete[0].done || now >= j.complete[0].completed+settle) {
+		p := j.complete[0]
+		j.complete[0] = nil
+		j.complete = j.complete[1:]
 		if p.done {
 			continue
 		}
-		if err := j.finish(p, Complete); err != nil {
+		if err := j.finish(p, Complete, now); err != nil {
 			return err
 		}
 	}
-	clear(j.complete[:n])
-	j.complete = j.complete[n:]
-	for _, p := range j.order {
+	for len(j.order) > 0 && (j.order[0].done || now >= j.order[0].Hits[0].Mono+j.Timeout) {
+		p := j.order[0]
+		j.order[0] = nil
+		j.order = j.order[1:]
 		if p.done {
 			continue
 		}
-		if now < p.Hits[0].Mono+j.Timeout {
-			break
-		}
-		if err := j.finish(p, p.end(TimedOut)); err != nil {
+		if err := j.finish(p, p.end(TimedOut), now); err != nil {
 			return err
 		}
 	}
-	j.sweep()
+	// One that waits must not keep all that are done behind it.
+	if len(j.order) > 2*j.live+1024 {
+		j.order = slices.DeleteFunc(j.order, func(p *open) bool { return p.done })
+	}
 	return nil
 }
 
@@ -416,18 +574,6 @@ func (p *open) end(other End) End {
 	return other
 }
 
-// sweep removes what is done from the front.
-func (j *Joiner) sweep() {
-	n := 0
-	for n < len(j.order) && j.order[n].done {
-		n++
-	}
-	if n > 0 {
-		clear(j.order[:n])
-		j.order = j.order[n:]
-	}
-}
-
 // evict gives out the oldest packet to make room.
 func (j *Joiner) evict() error {
 	for _, p := range j.order {
@@ -437,7 +583,7 @@ func (j *Joiner) evict() error {
 		if p.missing > 0 {
 			j.Evicted++
 		}
-		return j.finish(p, p.end(Evicted))
+		return j.finish(p, p.end(Evicted), j.now)
 	}
 	return nil
 }
@@ -448,7 +594,7 @@ func (j *Joiner) Close() error {
 		if p.done {
 			continue
 		}
-		if err := j.finish(p, p.end(AtEnd)); err != nil {
+		if err := j.finish(p, p.end(AtEnd), math.MaxUint64); err != nil {
 			return err
 		}
 	}
@@ -456,37 +602,32 @@ func (j *Joiner) Close() error {
 	return nil
 }
 
-func (j *Joiner) finish(p *open, end End) error {
+func (j *Joiner) finish(p *open, end End, now uint64) error {
 	p.done = true
 	j.live--
-	for _, skb := range p.skbs {
-		if j.bySkb[skb] == p {
-			delete(j.bySkb, skb)
+	j.bytes -= len(p.Head.Data)
+	for _, b := range p.skbs {
+		if j.bySkb[b.address].of == p {
+			delete(j.bySkb, b.address)
 		}
 	}
-	if p.trail != 0 && j.byTrail[p.trail] == p {
-		delete(j.byTrail, p.trail)
+	for _, trail := range p.trails {
+		if j.byTrail[trail] == p {
+			delete(j.byTrail, trail)
+		}
 	}
-	if p.sight.ok {
-		remove(j.byBytes, p.identity, p)
-	}
+	j.content.remove(p)
 	if p.isStream {
-		remove(j.streams, p.flow, p)
+		f := p.flow()
+		t := j.streams[f]
+		t.tree.Delete(p.stretch)
+		if t.tree.Len() == 0 {
+			delete(j.streams, f)
+		}
 	}
-	p.End, p.Number = end, j.number
-	j.number++
-	j.Ended[end]++
-	return j.give(&p.Packet)
-}
-
-func remove[K comparable](all map[K][]*open, key K, p *open) {
-	list := all[key]
-	if i := slices.Index(list, p); i >= 0 {
-		list = slices.Delete(list, i, i+1)
-	}
-	if len(list) == 0 {
-		delete(all, key)
-		return
-	}
-	all[key] = list
+	p.End, p.Ended = end, now
+	// What is shown of it is kept by others; the rest is not.
+	given := p.Packet
+	p.Packet.Head, p.Packet.Hits = nil, nil
+	return j.give(&given)
 }

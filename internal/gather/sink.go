@@ -2,6 +2,7 @@ package gather
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"sync/atomic"
 
@@ -24,6 +25,8 @@ type SinkOptions struct {
 	Kernel sink.Names
 	// Missing says why a packet was not seen at a point; it may be nil.
 	Missing Missing
+	// Tallies reads what has become of the hits of each probe so far; it may be nil.
+	Tallies func() ([]sink.Tally, error)
 	// Now is the time of CLOCK_MONOTONIC in nanoseconds.
 	Now func() uint64
 	// Limit ends the run after so many packets; 0 is no limit.
@@ -47,6 +50,8 @@ type Sink struct {
 	InPlace bool
 
 	next uint64 // when they are shown
+
+	readings []reading
 
 	joiner *Joiner
 	packet *Packet // that is being written
@@ -96,6 +101,23 @@ func (s *Sink) give(p *Packet) error {
 // sink, soon. It may be called by any.
 func (s *Sink) Ask(to io.Writer) { s.asked.Store(&to) }
 
+// Remark appends to which packet the record that was written last belongs, why, and how
+// long after the base it is.
+func (s *Sink) Remark(b []byte) []byte {
+	p := s.joiner.last
+	if p == nil {
+		return b
+	}
+	b = fmt.Appendf(b, "packet %d by %s", p.Number, s.joiner.lastWhy)
+	if s.joiner.lastWhy == First {
+		b = fmt.Appendf(b[:len(b)-len("by first")], "begins")
+	}
+	if base := p.First(s.Base); base != nil {
+		b = fmt.Appendf(b, ", %d ns since %s", int64(s.joiner.now-base.Mono), s.Names[s.Base])
+	}
+	return b
+}
+
 // Before appends the block of the packet whose head is being written.
 func (s *Sink) Before(b []byte) []byte {
 	begin, end := sink.Color(s.Color)
@@ -125,6 +147,7 @@ type gathered struct {
 	Total   *int64        `json:"total_ns,omitempty"`
 	Hits    []gatheredHit `json:"hits"`
 	More    int           `json:"more_hits,omitempty"`
+	Merged  *uint64       `json:"merged_into,omitempty"`
 	Missing []missed      `json:"missing,omitempty"`
 }
 
@@ -137,6 +160,8 @@ type gatheredHit struct {
 	Join    Why      `json:"join"`
 	Latency *int64   `json:"latency_ns,omitempty"`
 	Step    *int64   `json:"step_ns,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+	Place   string   `json:"location,omitempty"`
 	Stack   []string `json:"stack,omitempty"`
 }
 
@@ -147,6 +172,9 @@ type missed struct {
 
 func (s *Sink) object(p *Packet) *gathered {
 	g := &gathered{Packet: p.Number, End: p.End, Base: s.Names[s.Base], More: p.More}
+	if p.Merged {
+		g.Merged = &p.Into
+	}
 	base := p.First(s.Base)
 	for i := range p.Hits {
 		h := &p.Hits[i]
@@ -161,6 +189,12 @@ func (s *Sink) object(p *Packet) *gathered {
 		if i > 0 {
 			step := int64(h.Mono - p.Hits[i-1].Mono)
 			out.Step = &step
+		}
+		if h.Reason != 0 {
+			out.Reason = string(sink.AppendReason(nil, s.Kernel, h.Reason))
+		}
+		if h.Location != 0 {
+			out.Place = string(sink.AppendFrame(nil, s.Kernel, h.Location))
 		}
 		for _, address := range h.Stack {
 			out.Stack = append(out.Stack, string(sink.AppendFrame(nil, s.Kernel, address)))
@@ -193,6 +227,9 @@ func (s *Sink) Flush() error {
 		}
 	}
 	if s.err != nil {
+		return s.err
+	}
+	if s.err = s.readTallies(); s.err != nil {
 		return s.err
 	}
 	if now := s.Now(); s.Live != nil && now >= s.next {

@@ -219,6 +219,9 @@ type Shown struct {
 	// Before appends what stands above the text of the record that is being written, as
 	// whole lines; nil for nothing.
 	Before func(b []byte) []byte
+	// Remark appends what else there is to say of the record that is being written, where a
+	// file has comments; nil for nothing.
+	Remark func(b []byte) []byte
 	// Member appends members to the JSON object of the record that is being written, each
 	// with a comma behind it; nil for none.
 	Member func(b []byte) []byte
@@ -286,7 +289,7 @@ func (m *margin) appendSuffix(b []byte, r *event.Record) []byte {
 		b = append(b, " ["...)
 		if d.Reason != 0 {
 			b = append(b, "reason "...)
-			b = appendReasonName(b, m.Kernel, d.Reason)
+			b = AppendReason(b, m.Kernel, d.Reason)
 		}
 		if d.Location != 0 {
 			if d.Reason != 0 {
@@ -411,7 +414,7 @@ func (m *margin) appendField(b []byte, f Field, r *event.Record) []byte {
 		}
 	case FieldReason:
 		if d.Reason != 0 {
-			return appendReasonName(b, m.Kernel, d.Reason)
+			return AppendReason(b, m.Kernel, d.Reason)
 		}
 	case FieldLocation:
 		if d.Location != 0 {

@@ -9,10 +9,20 @@ import (
 type remarks struct {
 	margin *margin
 	names  Names
+	all    bool // also what a packet block says already
+}
+
+// NewRemarks returns a function that says in one line what is known of a record: its
+// fields, where its headers come from if that is to be shown or they are not all the
+// skb's, and why it was dropped. What the names say is looked up in symbols, which may be nil.
+func NewRemarks(shown Shown, symbols Names) func(*event.Record) string {
+	m := newRemarks(shown, symbols)
+	m.all = true
+	return func(r *event.Record) string { return string(m.appendRemark(nil, r)) }
 }
 
 func newRemarks(shown Shown, names Names) *remarks {
-	return &remarks{newMargin(shown), names}
+	return &remarks{margin: newMargin(shown), names: names}
 }
 
 // inBlock tells whether a packet block says f already.
@@ -55,7 +65,7 @@ func (m *remarks) appendRemark(b []byte, r *event.Record) []byte {
 		}
 	}
 	for _, f := range m.margin.Fields {
-		if inBlock(f) {
+		if inBlock(f) && !m.all || f == FieldProbe {
 			continue
 		}
 		before := len(b)
@@ -63,6 +73,14 @@ func (m *remarks) appendRemark(b []byte, r *event.Record) []byte {
 		b = append(append(b, f.String()...), ' ')
 		at := len(b)
 		if b = m.margin.appendField(b, f, r); string(b[at:]) == "-" {
+			b = b[:before]
+		}
+	}
+	if m.margin.Remark != nil {
+		before := len(b)
+		next()
+		at := len(b)
+		if b = m.margin.Remark(b); len(b) == at {
 			b = b[:before]
 		}
 	}

@@ -84,8 +84,8 @@ func AppendFrame(b []byte, names Names, address uint64) []byte {
 	return appendAddress(b, address)
 }
 
-// appendReasonName appends what a reason is called, or its number.
-func appendReasonName(b []byte, names Names, number uint32) []byte {
+// AppendReason appends what a reason is called, or its number.
+func AppendReason(b []byte, names Names, number uint32) []byte {
 	if names != nil {
 		if reason, ok := names.Reason(number); ok {
 			if reason.Subsystem != "" && reason.Subsystem != "core" {

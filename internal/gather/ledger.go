@@ -1,0 +1,79 @@
+package gather
+
+import (
+	"math"
+	"slices"
+
+	"github.com/netcap-project/netcap/internal/sink"
+)
+
+// readEvery is how often the tallies are read, in nanoseconds: so exact is the answer
+// to what was lost while a packet was on its way.
+const readEvery = 250e6
+
+// reading is what had become of the hits of each probe at a time.
+type reading struct {
+	mono    uint64
+	tallies []sink.Tally
+}
+
+// readTallies reads the tallies if that is due.
+func (s *Sink) readTallies() error {
+	now := s.Now()
+	if n := len(s.readings); s.Tallies == nil || n > 0 && now < s.readings[n-1].mono+readEvery {
+		return nil
+	}
+	tallies, err := s.Tallies()
+	if err != nil {
+		return err
+	}
+	s.keep(now, tallies)
+	return nil
+}
+
+// keep adds a reading, and forgets those that no packet that waits has seen.
+func (s *Sink) keep(now uint64, tallies []sink.Tally) {
+	s.readings = append(s.readings, reading{now, tallies})
+	old := 0
+	for old+1 < len(s.readings) && s.readings[old+1].mono+s.Timeout+2*late < now {
+		old++
+	}
+	s.readings = slices.Delete(s.readings, 0, old)
+}
+
+// Tell implements [sink.Teller]: the tallies are those of the whole run.
+func (s *Sink) Tell(tallies []sink.Tally) {
+	s.readings = append(s.readings, reading{math.MaxUint64, tallies})
+	if t, ok := s.To.(sink.Teller); ok {
+		t.Tell(tallies)
+	}
+}
+
+// During returns what became of the hits of a point while a packet was on its way, and
+// false if nobody has counted.
+func (s *Sink) During(p *Packet, point int) (sink.Tally, bool) {
+	before, after := -1, -1
+	for i, r := range s.readings {
+		if r.mono <= p.Hits[0].Mono {
+			before = i
+		}
+		if after < 0 && r.mono >= p.Ended {
+			after = i
+		}
+	}
+	var a sink.Tally
+	switch {
+	case len(s.readings) == 0:
+		return a, false
+	case after < 0:
+		after = len(s.readings) - 1
+	}
+	if point >= len(s.readings[after].tallies) {
+		return a, false
+	}
+	b := s.readings[after].tallies[point]
+	if before >= 0 { // else it was there before the first reading: the run has just begun
+		a = s.readings[before].tallies[point]
+	}
+	return sink.Tally{Hits: b.Hits - a.Hits, Accepted: b.Accepted - a.Accepted, Lost: b.Lost - a.Lost}, true
+}
