@@ -19,6 +19,7 @@ import (
 	"github.com/netcap-project/netcap/internal/gather"
 	"github.com/netcap-project/netcap/internal/kernel"
 	"github.com/netcap-project/netcap/internal/plan"
+	"github.com/netcap-project/netcap/internal/session"
 	"github.com/netcap-project/netcap/internal/sink"
 )
 
@@ -36,8 +37,6 @@ type gatherOptions struct {
 	html      string
 	begun     time.Time
 
-	// ends are the probes that tell the end of an skb, behind those that are asked for.
-	ends int
 	// joins is the sink that gathers, once it is made.
 	joins *gather.Sink
 }
@@ -53,6 +52,8 @@ const (
 	defaultGatherTimeout = 2 * time.Second
 	defaultGatherOpen    = 65536
 	defaultGatherColor   = "green"
+	// gatherBytes bounds what is kept of packets that wait.
+	gatherBytes = 256 << 20
 )
 
 func (g *gatherOptions) addFlags(f *pflag.FlagSet) {
@@ -116,26 +117,40 @@ func (g *gatherOptions) complete(f *pflag.FlagSet, request *plan.Request) error 
 		g.by = gatherSkb
 	}
 	request.Details = true
-	// The end of an skb, unless its probes may be among those that are asked for.
-	ends := []string{plan.DropTracepoint, "tracepoint:skb:consume_skb"}
-	for _, probe := range request.Probes {
-		if strings.Contains(probe, "free_skb") || strings.Contains(probe, "consume_skb") || strings.ContainsAny(probe, "*?[@{") && !strings.Contains(probe, "@") {
-			return nil
-		}
-	}
-	if len(request.Probes) > 0 {
-		request.Probes = append(slices.Clone(request.Probes), ends...)
-		g.ends = len(ends)
-	}
+	request.Asides = []string{plan.DropTracepoint, plan.ConsumeTracepoint} // the end of an skb
 	return nil
 }
 
-// points are the probes of a plan that are asked for: packets are expected there.
-func (g *gatherOptions) points(p *plan.Plan) []plan.Probe { return p.Probes[:len(p.Probes)-g.ends] }
+// pointsOf are the probes of a plan that are asked for: packets are expected there.
+func pointsOf(p *plan.Plan) []plan.Probe {
+	n := slices.IndexFunc(p.Probes, func(probe plan.Probe) bool { return probe.Aside })
+	if n < 0 {
+		n = len(p.Probes)
+	}
+	return p.Probes[:n]
+}
+
+// freesOf are the probes of a plan that tell the end of an skb: true for a drop.
+func freesOf(p *plan.Plan) map[int]bool {
+	frees := make(map[int]bool)
+	for i, probe := range p.Probes {
+		switch {
+		case probe.Kind != plan.Tracepoint:
+		case probe.Symbol == "kfree_skb":
+			frees[i] = true
+		case probe.Symbol == "consume_skb":
+			frees[i] = false
+		}
+	}
+	return frees
+}
 
 // newSink makes the sink that gathers. What it hands on to is not set.
-func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color string, symbols sink.Names) error {
-	points := g.points(p)
+func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color string, symbols sink.Names, note func(*event.Record) string) error {
+	points := pointsOf(p)
+	if onReturn(p) {
+		return &usageError{"--gather is about the way of packets, and a probe is traced on return", "leave out %return and %both"}
+	}
 	if len(points) < 2 {
 		return &usageError{"--gather shows the way of packets between probes, and there is only one", "name another one with -f"}
 	}
@@ -147,6 +162,7 @@ func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color s
 	if err != nil {
 		return err
 	}
+	o.Frees, o.Bytes, o.Note = freesOf(p), gatherBytes, note
 	o.Stacks, o.Kernel, o.Now, o.Limit, o.Color = stacks, symbols, kernel.Monotonic, limit, color
 	switch g.by {
 	case gatherSkb:
@@ -154,7 +170,7 @@ func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color s
 	case gatherContent:
 		o.By = gather.ByContent
 	}
-	o.Missing = func(packet *gather.Packet, _ int) string { return whyMissing(packet, symbols) }
+	o.Missing = func(packet *gather.Packet, point int) string { return g.whyMissing(packet, point, symbols) }
 	g.joins, g.begun = gather.NewSink(o), time.Now()
 	return nil
 }
@@ -185,10 +201,11 @@ func (g *gatherOptions) colorFor(io stdio) string {
 }
 
 // whyMissing says why a packet was not seen at a point, as far as that is known.
-func whyMissing(p *gather.Packet, symbols sink.Names) string {
+func (g *gatherOptions) whyMissing(p *gather.Packet, point int, symbols sink.Names) string {
+	meanwhile, counted := g.joins.During(p, point)
 	switch fate := p.Fate; {
-	case p.Merged != 0:
-		return "it has become a part of a larger packet"
+	case p.Merged:
+		return fmt.Sprintf("merged into No'%d", p.Into)
 	case fate != nil && fate.Dropped:
 		text := "dropped"
 		if fate.Location != 0 {
@@ -202,12 +219,20 @@ func whyMissing(p *gather.Packet, symbols sink.Names) string {
 			}
 		}
 		return text
+	case fate != nil && fate.Location != 0:
+		return "consumed at " + string(sink.AppendFrame(nil, symbols, fate.Location))
 	case fate != nil:
-		return "the kernel was done with it"
+		return "consumed"
+	case meanwhile.Lost > 0:
+		return fmt.Sprintf("not known: %s there were lost meanwhile", plural(meanwhile.Lost, "hit"))
 	case p.End == gather.AtEnd:
-		return "the run has ended before"
+		return "still on its way at the end"
 	case p.End == gather.Evicted:
-		return "there was no room to wait longer (--gather-buffer-size)"
+		return "not awaited longer, as there was no room (--gather-buffer-size)"
+	case counted && meanwhile.Hits > meanwhile.Accepted:
+		return fmt.Sprintf("not known: %s there did not match meanwhile", plural(meanwhile.Hits-meanwhile.Accepted, "packet"))
+	case counted:
+		return "it did not come there within " + time.Duration(g.timeout).String()
 	}
 	return "not known"
 }
@@ -235,7 +260,8 @@ func (g *gatherOptions) page(command, machine string) (err error) {
 	return err
 }
 
-// report prints the statistics: to stdout if blocks go there as text, else to stderr.
+// report writes the page, and prints the statistics unless lines of JSON on stdout end
+// with them: to stdout if blocks go there as text, else to stderr.
 func (o *skbOptions) report(io stdio) error {
 	if o.gather.html != "" {
 		machine, err := machineName()
@@ -246,10 +272,17 @@ func (o *skbOptions) report(io stdio) error {
 			return err
 		}
 	}
+	if o.quiet {
+		return nil
+	}
 	to := io.err
 	for _, d := range o.destinations {
-		if d.path == "-" && (d.kind == kindTcpdump || d.kind == kindText) {
+		switch {
+		case d.path != "-":
+		case d.kind == kindTcpdump || d.kind == kindText:
 			to = io.out
+		case d.kind == kindJSON:
+			return nil
 		}
 	}
 	return quietly(o.gather.joins.Statistics.Print(to))
@@ -277,7 +310,7 @@ func (g *gatherOptions) onRequest(to io.Writer) (stop func()) {
 // show packets, pcap and pcapng have their hits.
 func (o *skbOptions) newGathering(p *plan.Plan, system *kernel.System, io stdio) (_ output, err error) {
 	g := &o.gather
-	if err := g.newSink(p, o.stack, o.count, g.colorFor(io), o.names); err != nil {
+	if err := g.newSink(p, o.stack, o.count, g.colorFor(io), o.names, o.noteOf(p)); err != nil {
 		return nil, err
 	}
 	var heads, hits []sink.Sink
@@ -300,7 +333,7 @@ func (o *skbOptions) newGathering(p *plan.Plan, system *kernel.System, io stdio)
 			return nil, err
 		}
 		if d.kind == kindPcap || d.kind == kindPcapng {
-			points := len(g.points(p))
+			points := len(pointsOf(p))
 			hits = append(hits, sink.NewOnly(s, func(r *event.Record) bool { return r.Probe < points }))
 		} else {
 			heads = append(heads, s)
@@ -311,6 +344,35 @@ func (o *skbOptions) newGathering(p *plan.Plan, system *kernel.System, io stdio)
 		return g.joins, nil
 	}
 	return sink.NewFan(append([]sink.Sink{g.joins}, hits...)...), nil
+}
+
+// noteOf says what is shown under the hits of a block: what -o and --provenance ask for, and
+// why a packet was dropped there.
+func (o *skbOptions) noteOf(p *plan.Plan) func(*event.Record) string {
+	asked := o.provenance || len(o.fields) > 0
+	remark := sink.NewRemarks(sink.Shown{Names: probeNames(p), Fields: o.fields, Provenance: o.provenance, MatchesAll: p.MatchesAll(), Kernel: o.names}, o.names)
+	return func(r *event.Record) string {
+		if d := r.Details; !asked && (d == nil || d.Reason == 0 && d.Location == 0) {
+			return ""
+		}
+		return remark(r)
+	}
+}
+
+// probeNames are what the output calls the probes.
+func probeNames(p *plan.Plan) (names []string) {
+	for _, probe := range p.Probes {
+		names = append(names, probe.Name)
+	}
+	return names
+}
+
+// tally counts what has become of the hits of a run, for those that are missing.
+func (g *gatherOptions) tally(s *session.Session) {
+	g.joins.Tallies = func() ([]sink.Tally, error) {
+		counts, err := s.Counts()
+		return tallies(counts), err
+	}
 }
 
 // machineName is the kernel that runs, as in "Linux 6.12.1 x86_64".

@@ -153,16 +153,17 @@ func (o *filesOptions) finish(io stdio) error {
 	if o.quiet {
 		return nil
 	}
-	to := io.out
 	if o.output == kindJSON {
-		to = io.err
+		return nil // the last line has them
 	}
-	return quietly(sink.OutputError(o.gather.joins.Statistics.Print(to)))
+	return quietly(sink.OutputError(o.gather.joins.Statistics.Print(io.out)))
 }
 
 func (o *filesOptions) newSink(points []string, io stdio) (sink.Sink, error) {
 	if o.output == kindJSON {
-		return sink.NewJSON(sink.Target{Path: "-", Stdout: io.out, Option: outputOption}, sink.JSONOptions{Shown: sink.Shown{Names: points, Member: o.gather.joins.Member}})
+		return sink.NewJSON(sink.Target{Path: "-", Stdout: io.out, Option: outputOption}, sink.JSONOptions{
+			Shown: sink.Shown{Names: points, Member: o.gather.joins.Member}, End: o.gather.joins.Statistics.AppendLine,
+		})
 	}
 	return sink.NewText(io.out, sink.Shown{Before: o.gather.joins.Before})
 }
@@ -196,8 +197,8 @@ func (o *filesOptions) tell(io stdio, format string, a ...any) {
 // whyNotInFile says why a packet is not where it was looked for.
 func whyNotInFile(p *gather.Packet) string {
 	switch {
-	case p.Merged != 0:
-		return "it has become a part of a larger packet"
+	case p.Merged:
+		return fmt.Sprintf("merged into No'%d", p.Into)
 	case p.End == gather.Evicted:
 		return "there was no room to wait longer (--gather-buffer-size)"
 	}

@@ -353,6 +353,11 @@ func (o *skbOptions) newSink(d destination, p *plan.Plan, system *kernel.System,
 		}
 	case g.on && d.kind == kindJSON:
 		shown.Member = g.joins.Member
+	case g.on && d.kind == kindPcapng:
+		shown.Remark = g.joins.Remark
+		if o.stack {
+			shown.Stack, shown.StackColor = true, o.colorOf(d, io)
+		}
 	case o.stack:
 		shown.Stack, shown.StackColor = true, o.colorOf(d, io)
 	}
@@ -420,7 +425,11 @@ func (o *skbOptions) newFile(d destination, p *plan.Plan, shown sink.Shown, io s
 	case kindText:
 		return sink.NewTextFile(to, shown)
 	case kindJSON:
-		return sink.NewJSON(to, sink.JSONOptions{Shown: shown, Symbols: o.names, Data: o.jsonData})
+		options := sink.JSONOptions{Shown: shown, Symbols: o.names, Data: o.jsonData}
+		if o.gather.on {
+			options.End = o.gather.joins.Statistics.AppendLine
+		}
+		return sink.NewJSON(to, options)
 	case kindPcapng:
 		version, _ := built()
 		var u unix.Utsname
@@ -450,7 +459,7 @@ func interfaces(p *plan.Plan) []sink.Interface {
 		inner = ", for the packet or the one inside of a tunnel"
 	}
 	var all []sink.Interface
-	for _, probe := range p.Probes {
+	for _, probe := range pointsOf(p) {
 		i := sink.Interface{Name: probe.Name, Description: probe.Backend + inner, Filter: strings.TrimSpace(p.Filter.String()), Direction: direction(probe)}
 		if probe.Prototype != "" {
 			i.Description = probe.Prototype + ", by " + i.Description

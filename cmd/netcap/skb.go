@@ -404,6 +404,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	if o.gather.on {
 		loop.Limit = 0 // packets count, not hits
+		o.gather.tally(s)
 		defer o.gather.onRequest(io.err)()
 	}
 	// Whoever reads the output may take no more of it, before or after the end.
@@ -433,7 +434,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		err = errors.Join(err, closeErr)
 	}
 	stuck.Stop()
-	if o.gather.on && !o.quiet && err == nil {
+	if o.gather.on && err == nil {
 		err = o.report(io)
 	}
 	if countErr != nil {
@@ -442,12 +443,12 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	if !o.quiet {
 		if o.gather.on {
 			loop.Written = 0 // but for the ends of skbs
-			for _, c := range counts[:len(o.gather.points(p))] {
+			for _, c := range counts[:len(pointsOf(p))] {
 				loop.Written += c.Captured
 			}
 		}
 		if !o.verbose {
-			counts = counts[:len(o.gather.points(p))]
+			counts = counts[:len(pointsOf(p))]
 		}
 		printLedger(io.err, p, loop, counts, o.verbose, len(o.files()) > 0, err)
 		if o.gather.on {
@@ -655,12 +656,12 @@ func (o *skbOptions) ready(io stdio, p *plan.Plan) error {
 	}
 	var probes []string
 	most := probesShown
-	if len(p.Probes)-o.gather.ends > probesShown {
+	if len(pointsOf(p)) > probesShown {
 		most = probesOfMany
 	}
 	traced := p.Probes
 	if !o.verbose {
-		traced = o.gather.points(p)
+		traced = pointsOf(p)
 	}
 	for i, probe := range traced {
 		if i == most {

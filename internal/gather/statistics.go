@@ -2,6 +2,7 @@ package gather
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/bits"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/netcap-project/netcap/internal/sink"
 )
 
 // Latencies of 1 ns to an hour are kept to three digits.
@@ -244,4 +247,83 @@ func (s *Statistics) Print(to io.Writer) error {
 	}
 	_, err := io.WriteString(to, b.String())
 	return err
+}
+
+// statisticsLine is a line of JSON.
+type statisticsLine struct {
+	Version    int `json:"v"`
+	Statistics struct {
+		Base     string     `json:"base"`
+		Packets  uint64     `json:"packets"`
+		Complete uint64     `json:"complete"`
+		Timeout  uint64     `json:"timeout"`
+		Evicted  uint64     `json:"evicted"`
+		End      uint64     `json:"end"`
+		Hops     []hopLine  `json:"hops"`
+		Whole    *hopLine   `json:"whole,omitempty"`
+		Slowest  []slowLine `json:"slowest,omitempty"`
+	} `json:"statistics"`
+}
+
+type hopLine struct {
+	From     string    `json:"from"`
+	To       string    `json:"to"`
+	Count    uint64    `json:"count"`
+	Missing  uint64    `json:"missing"`
+	Negative uint64    `json:"negative"`
+	Min      *int64    `json:"min_ns,omitempty"`
+	P50      *int64    `json:"p50_ns,omitempty"`
+	P90      *int64    `json:"p90_ns,omitempty"`
+	P99      *int64    `json:"p99_ns,omitempty"`
+	P999     *int64    `json:"p999_ns,omitempty"`
+	Max      *int64    `json:"max_ns,omitempty"`
+	Bins     []binLine `json:"bins,omitempty"`
+}
+
+type binLine struct {
+	From  int64 `json:"from_ns"`
+	To    int64 `json:"to_ns"`
+	Count int64 `json:"count"`
+}
+
+type slowLine struct {
+	Packet  uint64 `json:"packet"`
+	Latency int64  `json:"latency_ns"`
+}
+
+// AppendLine appends the statistics as a line of JSON.
+func (s *Statistics) AppendLine(b []byte) []byte {
+	line := statisticsLine{Version: sink.JSONVersion}
+	out := &line.Statistics
+	out.Base, out.Packets = s.Points[s.Base], s.Packets
+	out.Complete, out.Timeout, out.Evicted, out.End = s.Ended[Complete], s.Ended[TimedOut], s.Ended[Evicted], s.Ended[AtEnd]
+	for _, h := range s.Hops {
+		out.Hops = append(out.Hops, s.line(h))
+	}
+	if s.Whole != nil {
+		whole := s.line(s.Whole)
+		out.Whole = &whole
+	}
+	for _, slow := range s.Slowest {
+		out.Slowest = append(out.Slowest, slowLine{slow.Number, slow.Latency})
+	}
+	text, err := json.Marshal(line)
+	if err != nil {
+		panic(err) // it has nothing that cannot be shown
+	}
+	return append(append(b, text...), '\n')
+}
+
+func (s *Statistics) line(h *Hop) hopLine {
+	l := hopLine{From: s.Points[h.From], To: s.Points[h.To], Count: h.Count, Missing: h.Missing, Negative: h.Negative}
+	if h.Count == h.Negative {
+		return l
+	}
+	value := func(ns int64) *int64 { return &ns }
+	l.Min, l.Max = value(h.Min()), value(h.Max())
+	l.P50, l.P90, l.P99, l.P999 = value(h.Quantile(50)), value(h.Quantile(90)), value(h.Quantile(99)), value(h.Quantile(99.9))
+	for _, bin := range h.Bins() {
+		l.Bins = append(l.Bins, binLine(bin))
+	}
+	return l
 }

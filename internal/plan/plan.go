@@ -115,6 +115,10 @@ func (p *Plan) String() string {
 			row("...", "and %d more", len(p.Probes)-i)
 			break
 		}
+		if probe.Aside {
+			row("aside", "%s", probe.Text)
+			continue
+		}
 		row(fmt.Sprintf("probe %d", i), "%s", probe.Text)
 		if probe.Prototype != "" {
 			row("", "%s", probe.Prototype)

@@ -134,6 +134,8 @@ type Probe struct {
 	// frees packets with who has called it and why (enum skb_drop_reason, v5.17+),
 	// counted like Arg; -1 for none.
 	Location, Reason int
+	// Aside: nobody has asked for it, see [Request]. Asides are behind all others.
+	Aside bool
 	// On is the moment; always OnEntry for a tracepoint.
 	On On
 	// Return says how to read the value that a function traced on return

@@ -7,6 +7,10 @@ type Request struct {
 	// Probes holds the value of each -f, in order. A value may be a list with
 	// commas. The grammar is that of [Probe].
 	Probes []string
+	// Asides are tracepoints that are traced as well, if this kernel has them: nobody
+	// asked for them, and they are not shown as others are. Those that Probes asks for
+	// are none.
+	Asides []string
 	// Exclude holds the value of each -x: what matches is not traced, though
 	// Probes ask for it. The grammar is that of [Probe], without arguments and
 	// moments.

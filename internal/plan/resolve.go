@@ -88,7 +88,11 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 	if err := p.resolveScope(req, scope, sys); err != nil {
 		return nil, err
 	}
-	if err := p.resolveProbes(items, exclusions, req.MaxProbes, newResolver(sys, verify)); err != nil {
+	r := newResolver(sys, verify)
+	if err := p.resolveProbes(items, exclusions, req.MaxProbes, r); err != nil {
+		return nil, err
+	}
+	if err := p.resolveAsides(req.Asides, r); err != nil {
 		return nil, err
 	}
 	if err := p.checkFrames(); err != nil {
@@ -278,6 +282,27 @@ func (p *Plan) resolveProbes(items, exclusions []item, most int, r *resolver) er
 	p.Probes = r.probes
 	p.Notices = append(p.Notices, joinRemarks(r.remarks)...)
 	p.Notices = append(p.Notices, r.notices...)
+	return nil
+}
+
+// resolveAsides adds what nobody has asked for.
+func (p *Plan) resolveAsides(texts []string, r *resolver) error {
+	items, err := parseItems(texts, OnEntry)
+	if err != nil {
+		return err
+	}
+	for _, it := range items {
+		if slices.ContainsFunc(p.Probes, func(probe Probe) bool { return probe.Kind == Tracepoint && probe.Symbol == it.symbol }) {
+			continue
+		}
+		probe, err := r.resolveTracepoint(it)
+		if err != nil {
+			p.notice("%s is not listened to: %v", it.text(), err)
+			continue
+		}
+		probe.Aside = true
+		p.Probes = append(p.Probes, probe)
+	}
 	return nil
 }
 

@@ -12,6 +12,9 @@ import (
 // that are not: the kernel frees them in the same way.
 const DropTracepoint = "tracepoint:skb:kfree_skb"
 
+// ConsumeTracepoint is the probe that most packets pass which the kernel has used up.
+const ConsumeTracepoint = "tracepoint:skb:consume_skb"
+
 // Tally is what a run needs that counts packets in the kernel, by what they have in
 // common, where it would show them otherwise.
 type Tally struct {

@@ -21,6 +21,8 @@ type JSONOptions struct {
 	Shown Shown
 	// Data puts the captured bytes of each packet in.
 	Data bool
+	// End appends what stands at the end of each file, as whole lines; nil for nothing.
+	End func(b []byte) []byte
 	// Symbols knows the names of addresses and reasons; it may be nil.
 	Symbols Names
 }
@@ -40,7 +42,12 @@ type jsonFormat struct {
 
 func (*jsonFormat) begin(b []byte) []byte { return b }
 
-func (*jsonFormat) end(b []byte) []byte { return b }
+func (f *jsonFormat) end(b []byte) []byte {
+	if f.End != nil {
+		b = f.End(b)
+	}
+	return b
+}
 
 func (*jsonFormat) count(b []byte) (int, uint64) { return wholeLines(b) }
 
