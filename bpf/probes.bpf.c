@@ -378,25 +378,25 @@ int netcap_note_chain(struct pt_regs *ctx)
 SEC("kprobe")
 int netcap_note_immediate(struct pt_regs *ctx)
 {
-	return note_immediate(register_of(ctx, 0), register_of(ctx, 2));
+	return note_immediate(register_of(ctx, 0), register_of(ctx, 1), register_of(ctx, 2));
 }
 
 SEC("kprobe")
 int netcap_note_rejection(struct pt_regs *ctx)
 {
-	return note_rejection(register_of(ctx, 0), register_of(ctx, 2));
+	return note_rejection(register_of(ctx, 0), register_of(ctx, 1), register_of(ctx, 2));
 }
 
 SEC("kprobe")
 int netcap_note_lookup(struct pt_regs *ctx)
 {
-	return note_lookup(register_of(ctx, 0), register_of(ctx, 2));
+	return note_lookup(register_of(ctx, 0), register_of(ctx, 1), register_of(ctx, 2));
 }
 
 SEC("kprobe")
 int netcap_note_target(struct pt_regs *ctx)
 {
-	return note_target(register_of(ctx, 0), register_of(ctx, 2));
+	return note_target(register_of(ctx, 0), register_of(ctx, 1), register_of(ctx, 2));
 }
 
 SEC("kprobe")

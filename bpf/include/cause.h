@@ -24,7 +24,7 @@ struct decision {
 	__u64 chain;	  /* base chain of nftables, table of iptables */
 	__u64 expression; /* the last one that had a say */
 	__u64 target;	  /* the last target of iptables */
-	__u64 jumped[JUMPS_MAX]; /* chains that were gone to */
+	__u64 jumped[JUMPS_MAX]; /* chains that were gone to, each once */
 	__u32 jumps;
 	__u32 verdict;	  /* all ones until it is there */
 	__u8 kind;	  /* enum cause_kind, what the expression is */
@@ -63,8 +63,6 @@ static __always_inline struct note *note_here(void)
 
 /* include/uapi/linux/netfilter.h, nf_tables.h */
 #define NF_DROP 0
-#define NFT_JUMP -3
-#define NFT_GOTO -4
 #define NFT_REG_VERDICT 0
 #define NO_VERDICT 0xffffffff
 
@@ -159,10 +157,30 @@ static __always_inline int note_verdict(__u64 value)
 	return 0;
 }
 
+/* The chain that a verdict has led to is noted, whichever expression had the verdict: it
+ * stays in the registers, of which those of the verdict are the first, until there is
+ * another. A chain of before the first verdict is none; then the rule is in none of its.
+ */
+static __always_inline void note_jump(struct decision *d, const void *registers)
+{
+	__u64 chain = 0;
+
+	if (bpf_probe_read_kernel(&chain, sizeof(chain), registers + 8) || !is_kernel_address((const void *)chain))
+		return;
+#pragma unroll
+	for (int i = 0; i < JUMPS_MAX; i++) {
+		if ((__u32)i < d->jumps && d->jumped[i] == chain)
+			return;
+	}
+	if (d->jumps < JUMPS_MAX)
+		d->jumped[d->jumps & (JUMPS_MAX - 1)] = chain;
+	d->jumps++;
+}
+
 /* void nft_immediate_eval(const struct nft_expr *expr, struct nft_regs *regs, const struct
  * nft_pktinfo *pkt); struct nft_immediate_expr is the data and then the register for it.
  */
-static __always_inline int note_immediate(const void *expression, const void *pkt)
+static __always_inline int note_immediate(const void *expression, const void *registers, const void *pkt)
 {
 	struct {
 		__u64 operations;
@@ -178,11 +196,8 @@ static __always_inline int note_immediate(const void *expression, const void *pk
 	d = decision_of_packet(pkt);
 	if (!d)
 		return 0;
-	if (immediate.code == NFT_JUMP || immediate.code == NFT_GOTO) {
-		if (d->jumps < JUMPS_MAX)
-			d->jumped[d->jumps & (JUMPS_MAX - 1)] = immediate.chain;
-		d->jumps++;
-	} else if (immediate.code == NF_DROP) {
+	note_jump(d, registers);
+	if (immediate.code == NF_DROP) {
 		d->expression = (__u64)expression;
 		d->kind = CAUSE_NFT_RULE;
 	}
@@ -190,11 +205,12 @@ static __always_inline int note_immediate(const void *expression, const void *pk
 }
 
 /* An expression that drops whatever it looks at: reject. */
-static __always_inline int note_rejection(const void *expression, const void *pkt)
+static __always_inline int note_rejection(const void *expression, const void *registers, const void *pkt)
 {
 	struct decision *d = decision_of_packet(pkt);
 
 	if (d) {
+		note_jump(d, registers);
 		d->expression = (__u64)expression;
 		d->kind = CAUSE_NFT_RULE;
 	}
@@ -207,17 +223,20 @@ static __always_inline int note_rejection(const void *expression, const void *pk
  */
 #define NFT_DATA_VERDICT 0xffffff00
 
-static __always_inline int note_lookup(const void *expression, const void *pkt)
+static __always_inline int note_lookup(const void *expression, const void *registers, const void *pkt)
 {
 	struct decision *d = decision_of_packet(pkt);
-	__u32 type = 0;
+	__u32 type = 0, other = 0;
 	__u64 set = 0;
 
 	if (!d || !netfilter.set_type)
 		return 0;
+	note_jump(d, registers);
 	bpf_probe_read_kernel(&set, sizeof(set), expression + 8);
 	bpf_probe_read_kernel(&type, sizeof(type), (const void *)(set + netfilter.set_type));
-	if (type == NFT_DATA_VERDICT) {
+	if (netfilter.set_type_other)
+		bpf_probe_read_kernel(&other, sizeof(other), (const void *)(set + netfilter.set_type_other));
+	if (type == NFT_DATA_VERDICT || other == NFT_DATA_VERDICT) {
 		d->expression = (__u64)expression;
 		d->kind = CAUSE_NFT_MAP;
 	}
@@ -225,10 +244,12 @@ static __always_inline int note_lookup(const void *expression, const void *pkt)
 }
 
 /* void nft_target_eval_xt(...): a target of iptables. Most decide nothing; */
-static __always_inline int note_target(const void *expression, const void *pkt)
+static __always_inline int note_target(const void *expression, const void *registers, const void *pkt)
 {
 	struct decision *d = decision_of_packet(pkt);
 
+	if (d)
+		note_jump(d, registers);
 	if (d)
 		d->target = (__u64)expression;
 	return 0;

@@ -19,6 +19,7 @@ struct netfilter_layout {
 	__u32 table_family;   /* a bit field */
 	__u32 rule_header;    /* nft_rule: handle and what follows */
 	__u32 set_type;	      /* nft_set.dtype */
+	__u32 set_type_other; /* or there, 0 if it is known where */
 	__u32 xt;	      /* x_tables is known */
 	__u32 table_xt_name;  /* xt_table.name */
 };

@@ -36,12 +36,6 @@ func (s *System) Size(structure string) (uint32, error) {
 	return t.Size, nil
 }
 
-// AtLeast tells whether the kernel calls itself by that version or a later one.
-func (s *System) AtLeast(major, minor int) bool {
-	_, v := s.release()
-	return v.atLeast(major, minor)
-}
-
 // memberBits finds a member, also in structs and unions without a name.
 func memberBits(t btf.Type, path []string) (btf.Bits, bool) {
 	var members []btf.Member

@@ -338,8 +338,6 @@ func (k *kernel) HasMember(structure, member string) (bool, error) {
 
 func (k *kernel) CPUs() (int, error) { return 4, nil }
 
-func (k *kernel) AtLeast(major, minor int) bool { return major < 6 }
-
 func (k *kernel) Offset(structure, member string) (uint32, error) {
 	if at, ok := k.offsets[structure+"."+member]; ok {
 		return at, nil

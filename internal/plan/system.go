@@ -61,8 +61,6 @@ type System interface {
 	// Extents returns where functions of the kernel image begin and end, for those that
 	// it has.
 	Extents(functions []string) ([][2]uint64, error)
-	// AtLeast tells whether the kernel is of that version or a later one.
-	AtLeast(major, minor int) bool
 	// Preemptible tells whether the kernel interrupts itself for another task.
 	Preemptible() bool
 	// PreemptCount returns what [PreemptCount] consists of.

@@ -88,6 +88,8 @@ type Netfilter struct {
 	ChainRules, ChainTable, ChainName           uint32
 	BaseChain, BasePolicy, BaseHook, BaseFamily uint32
 	TableName, TableFamily, RuleHeader, SetType uint32
+	// SetTypeOther is where the type of a set may be instead, 0 if that is known.
+	SetTypeOther uint32
 	// XT: those of x_tables are known.
 	XT      bool
 	XTTable uint32 // xt_table.name
@@ -121,14 +123,7 @@ func (p *Plan) resolveTally(sys System) error {
 	}
 	if t.Netfilter.XT {
 		for _, symbol := range []string{"ipt_do_table", "ip6t_do_table"} {
-			skb, state, table := 1, 2, 0 // since v5.16 (commit 8844e01062dd)
-			if fn, err := sys.Function(symbol); err == nil {
-				if proto, ok := fn.Type.(*btf.FuncProto); ok && len(proto.Params) == 3 && proto.Params[0].Name == "skb" {
-					skb, state, table = 0, 1, 2
-				}
-			} else if !sys.AtLeast(5, 16) {
-				skb, state, table = 0, 1, 2
-			}
+			skb, state, table := tableArguments(symbol, sys)
 			t.Listeners = append(t.Listeners,
 				Listener{Symbol: symbol, Hears: HearsTable, Skb: skb, Other: state, Table: table},
 				Listener{Symbol: symbol, Hears: HearsVerdict})
@@ -148,8 +143,8 @@ func (p *Plan) resolveTally(sys System) error {
 	return nil
 }
 
-// netfilterLayout finds the offsets. Before v5.11 modules do not describe their types;
-// those of v5.10 are known.
+// netfilterLayout finds the offsets. Before v5.11 modules do not describe their types
+// (commit 36e68442d1af); those of v5.10 are known.
 func netfilterLayout(sys System) Netfilter {
 	var n Netfilter
 	known := true
@@ -176,21 +171,70 @@ func netfilterLayout(sys System) Netfilter {
 	n.XTTable = offset("xt_table", "name")
 	n.XT = known
 
-	if sys.AtLeast(5, 10) && !sys.AtLeast(5, 11) {
-		modules, _ := sys.Modules()
-		if !n.NFT && slices.Contains(modules, "nf_tables") {
-			n = n.withTables510(sys)
-		}
-		if !n.XT && slices.Contains(modules, "x_tables") {
-			n.XT, n.XTTable = true, 56
-		}
+	if !n.NFT && isBeforeModuleTypes(sys) {
+		n = n.withTables510(sys)
 	}
 	return n
 }
 
+// tableArguments are the positions of the skb, the state of the hook and the table in the
+// arguments of ipt_do_table or ip6t_do_table, which commit 8844e01062dd (v5.16) has changed
+// to those of any hook.
+func tableArguments(symbol string, sys System) (skb, state, table int) {
+	skbFirst := func() bool {
+		if fn, err := sys.Function(symbol); err == nil {
+			proto, ok := fn.Type.(*btf.FuncProto)
+			return ok && len(proto.Params) == 3 && proto.Params[0].Name == "skb"
+		}
+		if hasTablesInNet(sys) {
+			return true
+		}
+		// The commit has removed the functions that brought arguments into order,
+		// one for each table but mangle.
+		modules, _ := sys.Modules()
+		for _, name := range []string{"filter", "raw", "security", "nat"} {
+			module, hook := "iptable_"+name, "_hook"
+			if symbol == "ip6t_do_table" {
+				module = "ip6table_" + name
+			}
+			if name == "nat" {
+				hook = "_do_chain"
+			}
+			if slices.Contains(modules, module) {
+				found, _, err := sys.Symbol(module + hook)
+				return found && err == nil
+			}
+		}
+		return false // a wrong guess takes a state for an skb, and no such skb is dropped
+	}
+	if skbFirst() {
+		return 0, 1, 2
+	}
+	return 1, 2, 0
+}
+
+// hasTablesInNet tells whether a network namespace has the tables of iptables in its
+// struct: up to v5.12.
+func hasTablesInNet(sys System) bool {
+	has, err := sys.HasMember("netns_ipv4", "iptable_filter")
+	return has && err == nil
+}
+
+// isBeforeModuleTypes tells whether nf_tables is that of v5.10, or of v5.11, which has the
+// same structs: tables are in the namespace, and NAPI has no threads yet, which came with
+// v5.12 (commit 29863d41bb6e), as did the owner of a table. Nothing in the kernel image
+// describes nf_tables itself. Kernels that are older lack the ring buffer.
+func isBeforeModuleTypes(sys System) bool {
+	modules, _ := sys.Modules()
+	threads, err := sys.HasMember("napi_struct", "thread")
+	return slices.Contains(modules, "nf_tables") && hasTablesInNet(sys) && !threads && err == nil
+}
+
 // withTables510 fills in what include/net/netfilter/nf_tables.h of v5.10 says, on a
 // machine with words of 64 bits. What depends on its configuration is the size of a
-// struct rhltable, which the kernel image describes.
+// struct rhltable, which the kernel image describes. Updates of v5.10 have put a counter
+// before the type of a set; what is there in the other layout is the upper half of its handle,
+// or its size, and neither is the type of a verdict.
 func (n Netfilter) withTables510(sys System) Netfilter {
 	hashed, err := sys.Size("rhltable")
 	if err != nil {
@@ -199,7 +243,7 @@ func (n Netfilter) withTables510(sys System) Netfilter {
 	n.NFT, n.Blobs = true, false
 	n.ChainRules, n.ChainTable, n.ChainName, n.RuleHeader = 0, 64, 88, 16
 	n.BaseHook, n.BaseFamily, n.BasePolicy, n.BaseChain = 28, 24, 64, 80
-	n.SetType = 68
+	n.SetType, n.SetTypeOther = 68, 76
 	behind := 16 + hashed + 4*16 // list, chains_ht, and four lists
 	n.TableFamily = behind + 8 + 8 + 4
 	n.TableName = (n.TableFamily + 2 + 7) &^ 7

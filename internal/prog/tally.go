@@ -99,8 +99,8 @@ func buildTally(spec *ebpf.CollectionSpec, shells map[string]*ebpf.ProgramSpec, 
 type netfilterLayout struct {
 	NFT, Blobs, ChainRules, ChainTable, ChainName uint32
 	BaseChain, BasePolicy, BaseHook, BaseFamily   uint32
-	TableName, TableFamily, RuleHeader, SetType   uint32
-	XT, XTTable                                   uint32
+	TableName, TableFamily, RuleHeader            uint32
+	SetType, SetTypeOther, XT, XTTable            uint32
 }
 
 // tallyConstants returns the constants of a plan's tally by name.
@@ -118,7 +118,7 @@ func tallyConstants(p *plan.Plan) map[string]any {
 		bpf.ProbesVarNetfilter: netfilterLayout{
 			flag(n.NFT), flag(n.Blobs), n.ChainRules, n.ChainTable, n.ChainName,
 			n.BaseChain, n.BasePolicy, n.BaseHook, n.BaseFamily,
-			n.TableName, n.TableFamily, n.RuleHeader, n.SetType,
+			n.TableName, n.TableFamily, n.RuleHeader, n.SetType, n.SetTypeOther,
 			flag(n.XT), n.XTTable,
 		},
 	}
