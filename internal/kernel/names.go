@@ -58,9 +58,9 @@ func (s *System) NewNames() *Names { return &Names{system: s} }
 const staleAfter = 5 * time.Second
 
 // farthest is how far an address may be from the start of its function. Functions
-// are shorter, and areas without symbols, such as those of modules that have come
-// since, are longer.
-const farthest = 1 << 20
+// are shorter, some ten thousand bytes at most. What is farther is in an area without
+// symbols, such as that of a module that has come since.
+const farthest = 1 << 16
 
 // Load reads /proc/kallsyms, which takes 0.1 s and more, if that has not been
 // done. The error is that of the file, or [ErrHiddenAddresses].
@@ -177,17 +177,17 @@ func (n *Names) Reason(number uint32) (name, subsystem string, ok bool) {
 	defer n.mu.Unlock()
 	if n.reasons == nil {
 		n.reasons = make(map[uint32]named)
-		n.readReasons()
+		if spec, err := n.system.btf.Kernel(); err == nil {
+			n.readReasons(spec, n.system.btf.Module)
+		}
 	}
 	found, ok := n.reasons[number]
 	return found.name, found.subsystem, ok
 }
 
-func (n *Names) readReasons() {
-	spec, err := n.system.btf.Kernel()
-	if err != nil {
-		return
-	}
+// readReasons reads the enums of the kernel image and of the modules that have reasons of
+// their own.
+func (n *Names) readReasons(spec *btf.Spec, ofModule func(string) (*btf.Spec, error)) {
 	enum := func(name string) []btf.EnumValue {
 		var e *btf.Enum
 		if spec.TypeByName(name, &e) != nil {
@@ -196,9 +196,9 @@ func (n *Names) readReasons() {
 		return e.Values
 	}
 	for _, v := range enum("skb_drop_reason") {
-		name, ok := strings.CutPrefix(v.Name, "SKB_DROP_REASON_")
-		if !ok { // SKB_CONSUMED
-			name = strings.TrimPrefix(v.Name, "SKB_")
+		name, found := strings.CutPrefix(v.Name, "SKB_DROP_REASON_")
+		if !found {
+			name = strings.TrimPrefix(v.Name, "SKB_") // CONSUMED
 		}
 		if name == "SUBSYS_MASK" || name == "MAX" {
 			continue
@@ -222,7 +222,7 @@ func (n *Names) readReasons() {
 		// mac80211_unusable and mac80211_monitor are both of mac80211.
 		for _, subsystem := range subsystems {
 			if strings.HasPrefix(subsystem, name) {
-				if split, err := n.system.btf.Module(name); err == nil {
+				if split, err := ofModule(name); err == nil {
 					specs = append(specs, split)
 				}
 				break
@@ -239,6 +239,9 @@ func (n *Names) readReasons() {
 				continue
 			}
 			for _, v := range e.Values {
+				if strings.HasPrefix(v.Name, "__") && !strings.HasPrefix(v.Name, "___") || strings.HasSuffix(v.Name, "_MAX") {
+					continue // where they begin and end
+				}
 				if subsystem, ok := subsystems[uint32(v.Value)>>subsystemShift]; ok {
 					n.reasons[uint32(v.Value)] = named{reasonName(v.Name), subsystem}
 				}

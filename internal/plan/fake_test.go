@@ -55,6 +55,7 @@ type kernel struct {
 	users            map[string]uint32
 	members          []string // struct.member
 	offsets          map[string]uint32
+	sizes            map[string]uint32
 	inside           bool // of a PID namespace
 	cgroupError      error
 	preempts         bool
@@ -349,7 +350,12 @@ func (k *kernel) Extents(functions []string) ([][2]uint64, error) {
 	return [][2]uint64{{0xffffffff81000000, 0xffffffff81000040}}, nil
 }
 
-func (k *kernel) Size(string) (uint32, error) { return 0, fs.ErrNotExist }
+func (k *kernel) Size(structure string) (uint32, error) {
+	if size, ok := k.sizes[structure]; ok {
+		return size, nil
+	}
+	return 0, fs.ErrNotExist
+}
 
 func (k *kernel) NetnsOf(path string) (uint64, error) {
 	inode, ok := k.netns[path]
