@@ -1,11 +1,19 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // gathered is the member "gather" of a line of JSON, and what tells packets apart.
@@ -170,5 +178,160 @@ func TestGatherNAT(t *testing.T) {
 		if !slices.Equal(g.way(), []string{"ip_output", "ip_forward", "ip_output", "icmp_rcv"}) || g.Gather.End != "complete" {
 			t.Errorf("packet %d: %+v", i, g)
 		}
+	}
+}
+
+// TestGatherStorm sends datagrams from two CPUs that differ only behind what is looked at of
+// a payload, through a qdisc that changes their order and a rule that drops one in a hundred. The
+// number in each of them tells which hits belong together.
+func TestGatherStorm(t *testing.T) {
+	const each = 5000
+	p := newPair(t)
+	p.right.in(t, "", "iptables", "-A", "INPUT", "-p", "udp", "-m", "statistic", "--mode", "nth", "--every", "100", "--packet", "7", "-j", "DROP")
+	p.left.in(t, "", "tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "3ms", "2ms", "limit", "100000")
+	lines := []line{p.openUDP(t, "udp4", left4, right4, 9000), p.openUDP(t, "udp4", left4, right4, 9001)}
+	for _, by := range []string{"auto", "content"} {
+		t.Run(by, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "storm.pcapng")
+			n := start(t, nil, "skb", "-f", "__dev_queue_xmit@1,tracepoint:net:netif_receive_skb,ip_rcv@1,udp_queue_rcv_one_skb@2", "-e", "udp and dst portrange 9000-9001",
+				"--gather", "--gather-by", by, "--output", "json", "-w", file, "--buffer-size", "256M", "--gather-timeout", "20s")
+			results := make(chan error, len(lines))
+			before := p.right.arrived(t)
+			for cpu, l := range lines {
+				go func() {
+					runtime.LockOSThread() // and the thread ends with the goroutine
+					var set unix.CPUSet
+					set.Set(cpu % runtime.NumCPU())
+					err := unix.SchedSetaffinity(0, &set)
+					payload := bytes.Repeat([]byte("same"), 18)
+					for i := 0; i < each && err == nil; i++ {
+						binary.BigEndian.PutUint64(payload[64:], uint64(cpu*each+i))
+						_, err = l.from.Write(payload)
+					}
+					results <- err
+				}()
+			}
+			for range lines {
+				if err := <-results; err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "all have arrived", func() bool { return p.right.arrived(t)-before >= uint64(2*each) })
+			o := n.interrupt()
+
+			packets := gatheredIn(t, o.out)
+			dropped := 0
+			for _, g := range packets {
+				switch way := g.way(); {
+				case len(way) == 4 && g.Gather.End == "complete":
+				case len(way) == 3 && strings.HasPrefix(g.Gather.Missing[0].Why, "dropped at "):
+					dropped++
+				default:
+					t.Errorf("%+v", g)
+				}
+			}
+			if len(packets) != 2*each || dropped != 2*each/100 || o.lost() != 0 {
+				t.Errorf("%d packets, of which %d were dropped: %s", len(packets), dropped, o.err)
+			}
+			ofPacket, ofSerial := make(map[string]uint64), make(map[uint64]string)
+			hits := commented(t, file)
+			for _, hit := range hits {
+				serial := binary.BigEndian.Uint64(hit.data[14+20+8+64:])
+				before, known := ofPacket[hit.packet]
+				packet, joined := ofSerial[serial]
+				if hit.packet == "" || known && before != serial || joined && packet != hit.packet {
+					t.Fatalf("packet %q has datagram %d, which is in packet %q, and had %d before", hit.packet, serial, packet, before)
+				}
+				ofPacket[hit.packet], ofSerial[serial] = serial, hit.packet
+			}
+			if len(ofSerial) != 2*each || len(hits) != 4*2*each-dropped {
+				t.Errorf("%d datagrams in %d hits", len(ofSerial), len(hits))
+			}
+			t.Logf("%d packets: %s", len(packets), lastOf(o.out, `{"v"`))
+		})
+	}
+}
+
+// commentedPacket is one of a pcapng file, with the number that gather gives it in its comment.
+type commentedPacket struct {
+	data   []byte
+	packet string
+}
+
+var gatherNumber = regexp.MustCompile(`(?:^|, )packet (\d+) (?:begins|by)`)
+
+// commented reads the packets of a pcapng file (draft-ietf-opsawg-pcapng, section 4.3).
+func commented(t *testing.T, path string) (all []commentedPacket) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(b) >= 12 {
+		kind, length := binary.NativeEndian.Uint32(b), int(binary.NativeEndian.Uint32(b[4:]))
+		block := b[8 : length-4]
+		b = b[length:]
+		if kind != 6 {
+			continue
+		}
+		size := int(binary.NativeEndian.Uint32(block[12:]))
+		packet := commentedPacket{data: block[20 : 20+size]}
+		for options := block[20+(size+3)&^3:]; len(options) >= 4; {
+			code, size := binary.NativeEndian.Uint16(options), int(binary.NativeEndian.Uint16(options[2:]))
+			if m := gatherNumber.FindSubmatch(options[4 : 4+size]); code == 1 && m != nil {
+				packet.packet = string(m[1])
+			}
+			options = options[4+(size+3)&^3:]
+		}
+		all = append(all, packet)
+	}
+	return all
+}
+
+// TestGatherTunnel follows pings of a host in a VLAN over a router that puts them into
+// VXLAN, with another source address.
+func TestGatherTunnel(t *testing.T) {
+	needGuest(t)
+	output(t, "modprobe", "-a", "vxlan", "8021q")
+	left, router, right := newNamespace(t), newNamespace(t), newNamespace(t)
+	for i, host := range []*namespace{left, right} {
+		dev := fmt.Sprint("eth", i)
+		host.ip(t, "link add eth0 type veth peer name "+dev+" netns "+router.name, "link set eth0 up")
+		router.ip(t, "link set "+dev+" up")
+	}
+	for _, end := range []struct {
+		ns                          *namespace
+		dev, address, outer, remote string
+	}{{router, "eth1", "10.2.0.254", "10.3.0.254", "10.3.0.1"}, {right, "eth0", "10.2.0.1", "10.3.0.1", "10.3.0.254"}} {
+		end.ns.ip(t, "address add "+end.outer+"/24 dev "+end.dev,
+			"link add vxlan0 type vxlan id 5 dev "+end.dev+" local "+end.outer+" remote "+end.remote+" dstport 4789",
+			"address add "+end.address+"/24 dev vxlan0", "link set vxlan0 up")
+	}
+	left.ip(t, "link add link eth0 name eth0.7 type vlan id 7", "address add 10.1.0.1/24 dev eth0.7", "link set eth0.7 up", "route add default via 10.1.0.254")
+	router.ip(t, "link add link eth0 name eth0.7 type vlan id 7", "address add 10.1.0.254/24 dev eth0.7", "link set eth0.7 up")
+	router.sysctl(t, "ipv4/ip_forward", "1")
+	router.in(t, "", "iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "vxlan0", "-j", "SNAT", "--to-source", "10.2.0.254")
+	left.ping(t, 1, "10.2.0.1")
+	want := []string{"ip_output", "tracepoint:net:net_dev_start_xmit", "tracepoint:net:net_dev_start_xmit", // eth0.7, eth0
+		"ip_forward", "ip_output", "tracepoint:net:net_dev_start_xmit", "ip_output", "tracepoint:net:net_dev_start_xmit", // vxlan0, eth1
+		"icmp_rcv"}
+	for name, words := range map[string][]string{
+		"content": {"-e", "icmp[0] = 8 or (udp port 4789 and src host 10.3.0.254) or (vlan and icmp[0] = 8)", "--gather-nat"},
+		"follow":  {"-e", "icmp[0] = 8", "--follow"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := start(t, nil, append([]string{"skb", "-f", "ip_output@3,tracepoint:net:net_dev_start_xmit,ip_forward@1,icmp_rcv@1",
+				"--gather", "--output", "json", "-c", "5"}, words...)...)
+			left.ping(t, 5, "10.2.0.1")
+			packets := gatheredIn(t, n.wait(0).out)
+			for i, g := range packets {
+				if !slices.Equal(g.way(), want) || g.Gather.End != "complete" {
+					t.Errorf("packet %d: %+v", i, g)
+				}
+			}
+			if len(packets) != 5 {
+				t.Errorf("%d packets", len(packets))
+			}
+		})
 	}
 }
