@@ -129,16 +129,19 @@ func (x *index) remove(p *open) {
 	p.entries = nil
 }
 
-// find returns the buckets that have the packets which a sight may be of.
+// find returns the buckets that have the packets which a sight may be of. Where the
+// identification of IPv4 is known of it, and there are packets that have the same one, those
+// that have none are not among them.
 func (x *index) find(s *sight) []*bucket {
 	found := x.found[:0]
-	has := s.marks.known()
-	for known, n := range x.packets {
-		if n == 0 {
+	has, same := s.marks.known(), false
+	for known := len(x.packets) - 1; known >= 0; known-- { // those with byID come first
+		if x.packets[known] == 0 || same && known&byID == 0 {
 			continue
 		}
 		if b := x.buckets[keyOf(s.identity, s.marks, uint8(known), uint8(known)&has)]; b != nil {
 			found = append(found, b)
+			same = same || has&uint8(known)&byID != 0
 		}
 	}
 	return found

@@ -333,11 +333,14 @@ func overlap(a, b *sight) bool {
 }
 
 // choose returns the packet of several with the same content that a hit belongs to: the
-// first that was not at its point. If all were there, the last one may have come there
-// again, else it is another one.
+// first that was not at its point, and of these rather one of which as much is known as
+// of the hit. If all were there, the last one may have come there again, else it is another
+// one.
 func (j *Joiner) choose(r *event.Record, s *sight) *open {
 	var best, dropped *open
+	alike := false // best is a packet of which as much is known
 	for _, b := range j.content.find(s) {
+		known := b.key.known == s.marks.known()
 		for e := b.from(r.Probe, j.Points); e != nil; e = e.next {
 			p := e.of
 			if p.seen[r.Probe] || p.marks.differ(s.marks) {
@@ -349,8 +352,8 @@ func (j *Joiner) choose(r *event.Record, s *sight) *open {
 				}
 				continue
 			}
-			if best == nil || p.Number < best.Number {
-				best = p
+			if best == nil || known && !alike || known == alike && p.Number < best.Number {
+				best, alike = p, known
 			}
 			break
 		}
