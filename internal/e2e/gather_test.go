@@ -185,7 +185,7 @@ func TestGatherNAT(t *testing.T) {
 // a payload, through a qdisc that changes their order and a rule that drops one in a hundred. The
 // number in each of them tells which hits belong together.
 func TestGatherStorm(t *testing.T) {
-	const each = 5000
+	const each = 2000
 	p := newPair(t)
 	p.right.in(t, "", "iptables", "-A", "INPUT", "-p", "udp", "-m", "statistic", "--mode", "nth", "--every", "100", "--packet", "7", "-j", "DROP")
 	p.left.in(t, "", "tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "3ms", "2ms", "limit", "100000")
