@@ -13,6 +13,7 @@
 //   - include/tunnel.h: the packet inside of a tunnel, and the stub for it
 //   - include/walk.h: the bytes that are not linear
 //   - include/follow.h: packets that are followed from their first match on
+//   - include/way.h: packets that are timed in the kernel
 //   - include/tally.h, include/cause.h: packets that are counted where they are
 //     dropped, and what has dropped them
 //   - include/event.h: the bytes on the ring buffer and the counters
@@ -23,4 +24,4 @@
 // "make generate" makes them anew.
 package bpf
 
-//go:generate go tool bpf2go -no-global-types -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts -type details -type owner -type tally_key -type tally_row -type tally_others Probes probes.bpf.c
+//go:generate go tool bpf2go -no-global-types -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts -type details -type owner -type tally_key -type tally_row -type tally_others -type way -type passage Probes probes.bpf.c

@@ -35,7 +35,8 @@ type ProbesCounts struct {
 	LostReturn         uint64
 	RejectedNoOwner    uint64
 	FollowFull         uint64
-	Unused             [12]uint64
+	Timed              uint64
+	Unused             [11]uint64
 }
 
 type ProbesDetails struct {
@@ -96,6 +97,19 @@ type ProbesOwner struct {
 	Comm   [2]uint64
 }
 
+type ProbesPassage struct {
+	_          structs.HostLayout
+	Seen       uint64
+	Count      uint64
+	Negative   uint64
+	Complete   uint64
+	Incomplete uint64
+	NoRoom     uint64
+	Late       uint64
+	Unused     uint64
+	Bins       [2368]uint64
+}
+
 type ProbesTallyKey struct {
 	_        structs.HostLayout
 	Location uint64
@@ -154,6 +168,12 @@ type ProbesTallyRow struct {
 	Ended        uint64
 }
 
+type ProbesWay struct {
+	_     structs.HostLayout
+	First [16]uint64
+	Refs  uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -165,11 +185,13 @@ const (
 	ProbesMapHeads                    = "heads"
 	ProbesMapNotes                    = "notes"
 	ProbesMapOwners                   = "owners"
+	ProbesMapPassages                 = "passages"
 	ProbesMapPlaces                   = "places"
 	ProbesMapRing                     = "ring"
 	ProbesMapRows                     = "rows"
 	ProbesMapSlots                    = "slots"
 	ProbesMapStrays                   = "strays"
+	ProbesMapWays                     = "ways"
 	ProbesProgNetcapFentry            = "netcap_fentry"
 	ProbesProgNetcapFentryFrame       = "netcap_fentry_frame"
 	ProbesProgNetcapFentryList        = "netcap_fentry_list"
@@ -207,6 +229,7 @@ const (
 	ProbesProgNetcapNoteVerdict       = "netcap_note_verdict"
 	ProbesProgNetcapRawTracepoint     = "netcap_raw_tracepoint"
 	ProbesProgNetcapTpBtf             = "netcap_tp_btf"
+	ProbesVarBasePoint                = "base_point"
 	ProbesVarCpuOffsets               = "cpu_offsets"
 	ProbesVarDataOffset               = "data_offset"
 	ProbesVarDropNoDevice             = "drop_no_device"
@@ -215,6 +238,7 @@ const (
 	ProbesVarFreers                   = "freers"
 	ProbesVarHeaderBytes              = "header_bytes"
 	ProbesVarInnerMode                = "inner_mode"
+	ProbesVarLastPoint                = "last_point"
 	ProbesVarNameAccepts              = "name_accepts"
 	ProbesVarNameEnds                 = "name_ends"
 	ProbesVarNameLoops                = "name_loops"
@@ -223,6 +247,7 @@ const (
 	ProbesVarPagesDirect              = "pages_direct"
 	ProbesVarPagesMap                 = "pages_map"
 	ProbesVarPagesShift               = "pages_shift"
+	ProbesVarPoints                   = "points"
 	ProbesVarPreemptCount             = "preempt_count"
 	ProbesVarProbeArg                 = "probe_arg"
 	ProbesVarProbeExtra               = "probe_extra"
@@ -249,6 +274,7 @@ const (
 	ProbesVarScopePid                 = "scope_pid"
 	ProbesVarScopeUid                 = "scope_uid"
 	ProbesVarScoped                   = "scoped"
+	ProbesVarSlowLimit                = "slow_limit"
 	ProbesVarSnaplen                  = "snaplen"
 	ProbesVarStackDepth               = "stack_depth"
 	ProbesVarStripes                  = "stripes"
@@ -256,6 +282,7 @@ const (
 	ProbesVarTakeData                 = "take_data"
 	ProbesVarTally                    = "tally"
 	ProbesVarTallyAll                 = "tally_all"
+	ProbesVarTimes                    = "times"
 	ProbesVarVxlanPorts               = "vxlan_ports"
 	ProbesVarWakeupBytes              = "wakeup_bytes"
 	ProbesVarWithDetails              = "with_details"
@@ -353,17 +380,20 @@ type ProbesMapSpecs struct {
 	Heads    *ebpf.MapSpec `ebpf:"heads"`
 	Notes    *ebpf.MapSpec `ebpf:"notes"`
 	Owners   *ebpf.MapSpec `ebpf:"owners"`
+	Passages *ebpf.MapSpec `ebpf:"passages"`
 	Places   *ebpf.MapSpec `ebpf:"places"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Rows     *ebpf.MapSpec `ebpf:"rows"`
 	Slots    *ebpf.MapSpec `ebpf:"slots"`
 	Strays   *ebpf.MapSpec `ebpf:"strays"`
+	Ways     *ebpf.MapSpec `ebpf:"ways"`
 }
 
 // ProbesVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesVariableSpecs struct {
+	BasePoint            *ebpf.VariableSpec `ebpf:"base_point"`
 	CpuOffsets           *ebpf.VariableSpec `ebpf:"cpu_offsets"`
 	DataOffset           *ebpf.VariableSpec `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.VariableSpec `ebpf:"drop_no_device"`
@@ -372,6 +402,7 @@ type ProbesVariableSpecs struct {
 	Freers               *ebpf.VariableSpec `ebpf:"freers"`
 	HeaderBytes          *ebpf.VariableSpec `ebpf:"header_bytes"`
 	InnerMode            *ebpf.VariableSpec `ebpf:"inner_mode"`
+	LastPoint            *ebpf.VariableSpec `ebpf:"last_point"`
 	NameAccepts          *ebpf.VariableSpec `ebpf:"name_accepts"`
 	NameEnds             *ebpf.VariableSpec `ebpf:"name_ends"`
 	NameLoops            *ebpf.VariableSpec `ebpf:"name_loops"`
@@ -380,6 +411,7 @@ type ProbesVariableSpecs struct {
 	PagesDirect          *ebpf.VariableSpec `ebpf:"pages_direct"`
 	PagesMap             *ebpf.VariableSpec `ebpf:"pages_map"`
 	PagesShift           *ebpf.VariableSpec `ebpf:"pages_shift"`
+	Points               *ebpf.VariableSpec `ebpf:"points"`
 	PreemptCount         *ebpf.VariableSpec `ebpf:"preempt_count"`
 	ProbeArg             *ebpf.VariableSpec `ebpf:"probe_arg"`
 	ProbeExtra           *ebpf.VariableSpec `ebpf:"probe_extra"`
@@ -406,6 +438,7 @@ type ProbesVariableSpecs struct {
 	ScopePid             *ebpf.VariableSpec `ebpf:"scope_pid"`
 	ScopeUid             *ebpf.VariableSpec `ebpf:"scope_uid"`
 	Scoped               *ebpf.VariableSpec `ebpf:"scoped"`
+	SlowLimit            *ebpf.VariableSpec `ebpf:"slow_limit"`
 	Snaplen              *ebpf.VariableSpec `ebpf:"snaplen"`
 	StackDepth           *ebpf.VariableSpec `ebpf:"stack_depth"`
 	Stripes              *ebpf.VariableSpec `ebpf:"stripes"`
@@ -413,6 +446,7 @@ type ProbesVariableSpecs struct {
 	TakeData             *ebpf.VariableSpec `ebpf:"take_data"`
 	Tally                *ebpf.VariableSpec `ebpf:"tally"`
 	TallyAll             *ebpf.VariableSpec `ebpf:"tally_all"`
+	Times                *ebpf.VariableSpec `ebpf:"times"`
 	VxlanPorts           *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 	WakeupBytes          *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 	WithDetails          *ebpf.VariableSpec `ebpf:"with_details"`
@@ -445,11 +479,13 @@ type ProbesMaps struct {
 	Heads    *ebpf.Map `ebpf:"heads"`
 	Notes    *ebpf.Map `ebpf:"notes"`
 	Owners   *ebpf.Map `ebpf:"owners"`
+	Passages *ebpf.Map `ebpf:"passages"`
 	Places   *ebpf.Map `ebpf:"places"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Rows     *ebpf.Map `ebpf:"rows"`
 	Slots    *ebpf.Map `ebpf:"slots"`
 	Strays   *ebpf.Map `ebpf:"strays"`
+	Ways     *ebpf.Map `ebpf:"ways"`
 }
 
 func (m *ProbesMaps) Close() error {
@@ -461,11 +497,13 @@ func (m *ProbesMaps) Close() error {
 		m.Heads,
 		m.Notes,
 		m.Owners,
+		m.Passages,
 		m.Places,
 		m.Ring,
 		m.Rows,
 		m.Slots,
 		m.Strays,
+		m.Ways,
 	)
 }
 
@@ -473,6 +511,7 @@ func (m *ProbesMaps) Close() error {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesVariables struct {
+	BasePoint            *ebpf.Variable `ebpf:"base_point"`
 	CpuOffsets           *ebpf.Variable `ebpf:"cpu_offsets"`
 	DataOffset           *ebpf.Variable `ebpf:"data_offset"`
 	DropNoDevice         *ebpf.Variable `ebpf:"drop_no_device"`
@@ -481,6 +520,7 @@ type ProbesVariables struct {
 	Freers               *ebpf.Variable `ebpf:"freers"`
 	HeaderBytes          *ebpf.Variable `ebpf:"header_bytes"`
 	InnerMode            *ebpf.Variable `ebpf:"inner_mode"`
+	LastPoint            *ebpf.Variable `ebpf:"last_point"`
 	NameAccepts          *ebpf.Variable `ebpf:"name_accepts"`
 	NameEnds             *ebpf.Variable `ebpf:"name_ends"`
 	NameLoops            *ebpf.Variable `ebpf:"name_loops"`
@@ -489,6 +529,7 @@ type ProbesVariables struct {
 	PagesDirect          *ebpf.Variable `ebpf:"pages_direct"`
 	PagesMap             *ebpf.Variable `ebpf:"pages_map"`
 	PagesShift           *ebpf.Variable `ebpf:"pages_shift"`
+	Points               *ebpf.Variable `ebpf:"points"`
 	PreemptCount         *ebpf.Variable `ebpf:"preempt_count"`
 	ProbeArg             *ebpf.Variable `ebpf:"probe_arg"`
 	ProbeExtra           *ebpf.Variable `ebpf:"probe_extra"`
@@ -515,6 +556,7 @@ type ProbesVariables struct {
 	ScopePid             *ebpf.Variable `ebpf:"scope_pid"`
 	ScopeUid             *ebpf.Variable `ebpf:"scope_uid"`
 	Scoped               *ebpf.Variable `ebpf:"scoped"`
+	SlowLimit            *ebpf.Variable `ebpf:"slow_limit"`
 	Snaplen              *ebpf.Variable `ebpf:"snaplen"`
 	StackDepth           *ebpf.Variable `ebpf:"stack_depth"`
 	Stripes              *ebpf.Variable `ebpf:"stripes"`
@@ -522,6 +564,7 @@ type ProbesVariables struct {
 	TakeData             *ebpf.Variable `ebpf:"take_data"`
 	Tally                *ebpf.Variable `ebpf:"tally"`
 	TallyAll             *ebpf.Variable `ebpf:"tally_all"`
+	Times                *ebpf.Variable `ebpf:"times"`
 	VxlanPorts           *ebpf.Variable `ebpf:"vxlan_ports"`
 	WakeupBytes          *ebpf.Variable `ebpf:"wakeup_bytes"`
 	WithDetails          *ebpf.Variable `ebpf:"with_details"`

@@ -283,7 +283,7 @@ static __always_inline bool matches(struct slot *slot)
 static __always_inline void note_stack(void *ctx, struct slot *slot)
 {
 	if (stack_depth)
-		bpf_get_stack(ctx, &slot->stack[STACK_MAX - stack_depth], 8 * stack_depth, 0);
+		bpf_get_stack(ctx, &slot->stack[POINTS_MAX + STACK_MAX - stack_depth], 8 * stack_depth, 0);
 }
 
 /* ctx is that of the attach shell, or 0 if it has noted the stack. */
@@ -309,10 +309,14 @@ static __always_inline __u32 examine(void *ctx, struct slot *slot, const bool is
 	}
 	if (tally)
 		return netcap_tally(slot->hit.slot);
-	if (ctx)
-		note_stack(ctx, slot);
-	verdict = netcap_submit(slot->hit.slot);
-	if (follow && (verdict == COUNT(captured) || verdict == COUNT(lost_ring)))
+	if (points)
+		verdict = netcap_pass(slot->hit.slot);
+	if (verdict == COUNT(captured)) {
+		if (ctx)
+			note_stack(ctx, slot);
+		verdict = netcap_submit(slot->hit.slot);
+	}
+	if (follow && (verdict == COUNT(captured) || verdict == COUNT(timed) || verdict == COUNT(lost_ring)))
 		netcap_keep(slot->hit.slot);
 	return verdict;
 }

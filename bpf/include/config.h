@@ -139,6 +139,19 @@ volatile const __u32 stack_depth = 0;
 /* packets are followed from their first match on */
 volatile const __u32 follow = 0;
 
+/* packets are timed in the kernel at so many points, the first probes of the plan; 0:
+ * they are not. The whole way is that from the base to the last point. Packets that took longer
+ * than slow_limit nanoseconds since the base are sent, with the times of all points in front
+ * of the details; 0: none is.
+ */
+volatile const __u32 points = 0;
+volatile const __u32 base_point = 0;
+volatile const __u32 last_point = 0;
+volatile const __u64 slow_limit = 0;
+
+/* how many times go before the stack */
+volatile const __u32 times = 0;
+
 /* packets are counted by what they have in common, and do not go to the ring
  * buffer
  */

@@ -215,8 +215,41 @@ struct tally_others {
 	__u64 bytes;
 };
 
+/* Where packets are timed in the kernel: the most points of a way, and the bins of a
+ * histogram of nanoseconds. The first BIN_PARTS bins are of 1 ns, and each power of two
+ * above has as many up to 2^BIN_TOP, which is more than an hour; what is longer is in the
+ * last one.
+ */
+#define POINTS_MAX 16
+#define BIN_SHIFT 6
+#define BIN_PARTS (1 << BIN_SHIFT)
+#define BIN_TOP 42
+#define BINS ((BIN_TOP - BIN_SHIFT + 1) * BIN_PARTS)
+
+/* The way of a packet that is followed, by its trail. */
+struct way {
+	__u64 first[POINTS_MAX]; /* bpf_ktime_get_ns() of the first hit at each point, or 0 */
+	__u64 refs;		 /* skbs that are followed with this trail */
+};
+
+/* What is known of a point on one CPU: of packets there, and of those that were at
+ * the point before as well. One more is of the way from the base to the last point, and of
+ * all packets.
+ */
+struct passage {
+	__u64 seen;	  /* packets at the point; or all */
+	__u64 count;	  /* those at both ends */
+	__u64 negative;	  /* of count: at this end first; they are in no bin */
+	__u64 complete;	  /* of all: ended, seen at each point */
+	__u64 incomplete; /* of all: ended, and not seen at each */
+	__u64 no_room;	  /* no packets: hits that could have begun one */
+	__u64 late;	  /* no packets: hits of one that is over */
+	__u64 unused;
+	__u64 bins[BINS];
+};
+
 /* What became of the hits of one probe on one CPU. Every hit is counted in
- * hits and in exactly one of those that are called captured, rejected or lost,
+ * hits and in exactly one of those that are called captured, timed, rejected or lost,
  * so that hits is their sum.
  */
 struct counts {
@@ -240,7 +273,8 @@ struct counts {
 	__u64 lost_return;	   /* of captured: the return of the call was lost */
 	__u64 rejected_no_owner;   /* the scope asks whose socket it is, and nobody knows */
 	__u64 follow_full;	   /* no hits: skbs that could not be followed for want of room */
-	__u64 unused[12];
+	__u64 timed;		   /* in the kernel, and not sent */
+	__u64 unused[11];
 };
 
 /* A power of two, so that a mask proves an index to the verifier, and whole

@@ -3,6 +3,7 @@
 #define NETCAP_FOLLOW_H
 
 #include "walk.h"
+#include "way.h"
 
 /* Packets that are followed from their first match on.
  *
@@ -60,7 +61,19 @@ static __always_inline void enter(__u64 skb, __u64 head, __u64 parent, __u32 tra
 {
 	struct followed one = { .head = head, .parent = parent, .trail = trail, .why = why };
 
-	if (bpf_map_update_elem(&followed, &skb, &one, 0) || bpf_map_update_elem(&heads, &head, &skb, 0))
+	if (points) {
+		struct followed *old = bpf_map_lookup_elem(&followed, &skb);
+
+		if (old)
+			leave_way(old->trail);
+	}
+	if (bpf_map_update_elem(&followed, &skb, &one, 0)) {
+		count_full();
+		return;
+	}
+	if (points)
+		join_way(trail);
+	if (bpf_map_update_elem(&heads, &head, &skb, 0))
 		count_full();
 }
 
@@ -75,8 +88,11 @@ static __always_inline void forget_head(__u64 skb, __u64 head)
 
 static __always_inline void forget(__u64 skb, const struct followed *known)
 {
+	__u32 trail = known->trail;
+
 	forget_head(skb, known->head);
-	bpf_map_delete_elem(&followed, &skb);
+	if (!bpf_map_delete_elem(&followed, &skb) && points)
+		leave_way(trail);
 }
 
 /* The skb that is followed and has this head, with its address; 0 if there is

@@ -102,7 +102,8 @@ struct slot {
 	struct owner owner;
 	struct tally_key key;
 	struct tally_row row;
-	__u64 stack[STACK_MAX]; /* its last stack_depth addresses are used */
+	struct way way;
+	__u64 stack[POINTS_MAX + STACK_MAX]; /* its last times + stack_depth words are used */
 	struct details details; /* must follow stack, */
 	struct event event;	/* this details, and packet event: all go out in one piece */
 	__u8 packet[2 * CHUNK];

@@ -34,6 +34,8 @@ type gatherOptions struct {
 	open      int
 	color     string
 	live      bool
+	statsOnly bool
+	slow      durationFlag
 	html      string
 	begun     time.Time
 
@@ -52,6 +54,9 @@ const (
 	defaultGatherTimeout = 2 * time.Second
 	defaultGatherOpen    = 65536
 	defaultGatherColor   = "green"
+	// maxTimed bounds the packets that are timed in the kernel: each takes about 400 bytes
+	// of memory that is not swapped.
+	maxTimed = 1 << 22
 	// gatherBytes bounds what is kept of packets that wait.
 	gatherBytes = 256 << 20
 )
@@ -61,6 +66,8 @@ func (g *gatherOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&g.by, "gather-by", gatherAuto, "with --gather: hits belong together by `skb|content|auto`")
 	f.BoolVar(&g.byPointer, "gather-distinguish-by-pointer", false, "the same as --gather-by skb")
 	g.addWaitFlags(f)
+	f.BoolVar(&g.statsOnly, "gather-stats-only", false, "time packets in the kernel, and show nothing but the statistics")
+	f.Var(&g.slow, "gather-slow", "time packets in the kernel, and show those that take longer than `TIME`, as in 1ms")
 	f.BoolVar(&g.live, "gather-live", false, "with --gather: show the statistics each second instead of packets")
 }
 
@@ -94,8 +101,15 @@ func (g *gatherOptions) checkWait(f *pflag.FlagSet) error {
 
 // complete refuses what does not go together, and asks for what gathering needs.
 func (g *gatherOptions) complete(f *pflag.FlagSet, request *plan.Request) error {
+	if f.Changed("gather-slow") && g.slow <= 0 {
+		return &usageError{fmt.Sprintf("--gather-slow %v: every packet takes longer", time.Duration(g.slow)), "as in --gather-slow 1ms; --gather shows all"}
+	}
+	if g.slow > 0 && f.Changed("gather-stats-only") {
+		return &usageError{"--gather-stats-only shows no packet, and --gather-slow those that are slow", "leave out one of the two"}
+	}
+	g.on = g.on || g.inKernel()
 	if !g.on {
-		for _, name := range []string{"gather-by", "gather-distinguish-by-pointer", "gather-base", "gather-nat", "gather-timeout", "gather-buffer-size", "gather-output-color", "gather-live", "gather-html"} {
+		for _, name := range []string{"gather-by", "gather-distinguish-by-pointer", "gather-base", "gather-nat", "gather-timeout", "gather-buffer-size", "gather-output-color", "gather-live", "gather-html", "gather-slow", "gather-stats-only"} {
 			if f.Changed(name) {
 				return &usageError{"--" + name + " says how packets are gathered, and they are not", "add --gather"}
 			}
@@ -117,7 +131,41 @@ func (g *gatherOptions) complete(f *pflag.FlagSet, request *plan.Request) error 
 		g.by = gatherSkb
 	}
 	request.Details = true
+	if g.inKernel() {
+		return g.completeInKernel(f, request)
+	}
 	request.Asides = []string{plan.DropTracepoint, plan.ConsumeTracepoint} // the end of an skb
+	return nil
+}
+
+// inKernel tells whether packets are timed in the kernel.
+func (g *gatherOptions) inKernel() bool { return g.statsOnly || g.slow > 0 }
+
+// completeInKernel asks for packets to be timed in the kernel.
+func (g *gatherOptions) completeInKernel(f *pflag.FlagSet, request *plan.Request) error {
+	asked := "--gather-stats-only"
+	if g.slow > 0 {
+		asked = "--gather-slow"
+	}
+	switch {
+	case f.Changed("gather-by") && g.by != gatherSkb:
+		return &usageError{fmt.Sprintf("%s and --gather-by %s: the kernel knows packets by their skb", asked, g.by), "leave out --gather-by"}
+	case g.nat:
+		return &usageError{asked + " and --gather-nat: the kernel knows packets by their skb, whatever its addresses are", "leave out --gather-nat"}
+	case g.open > maxTimed:
+		return &usageError{fmt.Sprintf("--gather-buffer-size %d: in the kernel there is room for %d packets", g.open, maxTimed), "use less"}
+	}
+	if g.slow == 0 {
+		for _, name := range []string{"stack-dump", "write-file", "count", "fields", "provenance", "segment", "fix-checksum", "tcpdump-flags"} {
+			if f.Changed(name) {
+				return &usageError{fmt.Sprintf("--gather-stats-only shows no packet, and %s is about those that are shown", flagName(f.Lookup(name))),
+					"with --gather-slow 1ms in its place, packets that take longer than 1 ms are shown"}
+			}
+		}
+	}
+	g.by = gatherSkb
+	request.Follow = true
+	request.Timing = &plan.TimingRequest{Base: g.base, Slow: time.Duration(g.slow), Room: g.open}
 	return nil
 }
 
@@ -163,6 +211,7 @@ func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color s
 		return err
 	}
 	o.Frees, o.Bytes, o.Note = freesOf(p), gatherBytes, note
+	o.InKernel = g.inKernel()
 	o.Stacks, o.Kernel, o.Now, o.Limit, o.Color = stacks, symbols, kernel.Monotonic, limit, color
 	switch g.by {
 	case gatherSkb:
@@ -325,7 +374,7 @@ func (o *skbOptions) newGathering(p *plan.Plan, system *kernel.System, io stdio)
 		g.joins.Live, g.joins.InPlace = io.out, sink.IsTerminal(io.out)
 	}
 	for _, d := range o.destinations {
-		if g.live && d.path == "-" && (d.kind == kindTcpdump || d.kind == kindText) {
+		if (g.live || g.statsOnly) && d.path == "-" && (d.kind == kindTcpdump || d.kind == kindText) {
 			continue
 		}
 		s, err := o.newSink(d, p, system, io)
@@ -369,10 +418,37 @@ func probeNames(p *plan.Plan) (names []string) {
 
 // tally counts what has become of the hits of a run, for those that are missing.
 func (g *gatherOptions) tally(s *session.Session) {
+	if g.inKernel() {
+		g.joins.Timed = func() (*gather.Timed, error) {
+			t, err := s.Timed(kernel.Monotonic(), time.Duration(g.timeout))
+			if err != nil {
+				return nil, err
+			}
+			return timedOf(t), nil
+		}
+	}
 	g.joins.Tallies = func() ([]sink.Tally, error) {
 		counts, err := s.Counts()
 		return tallies(counts), err
 	}
+}
+
+// timedOf is what a session has timed, as statistics take it.
+func timedOf(t *session.Timed) *gather.Timed {
+	passage := func(p session.Passage) gather.Passage {
+		out := gather.Passage{Seen: p.Seen, Count: p.Count, Negative: p.Negative}
+		for _, l := range p.Latencies {
+			out.Latencies = append(out.Latencies, gather.Latency(l))
+		}
+		return out
+	}
+	out := &gather.Timed{Whole: passage(t.Whole), NoRoom: t.NoRoom, Late: t.Late, Ended: map[gather.End]uint64{
+		gather.Complete: t.Complete + t.OpenComplete, gather.Freed: t.Freed, gather.TimedOut: t.TimedOut, gather.AtEnd: t.Open - t.OpenComplete,
+	}}
+	for _, p := range t.Points {
+		out.Points = append(out.Points, passage(p))
+	}
+	return out
 }
 
 // machineName is the kernel that runs, as in "Linux 6.12.1 x86_64".

@@ -78,8 +78,12 @@ const probesListed = 20
 
 // printCounts prints one line of the ledger.
 func printCounts(w io.Writer, what string, c session.Counts, p *plan.Plan) {
-	fmt.Fprintf(w, "%s: %s = %d captured + %d rejected%s + %d lost%s", what, plural(c.Hits, "hit"),
-		c.Captured, c.Rejected(), causes(rejections(c, p)), c.Lost(), causes(losses(c, false)))
+	timed := ""
+	if p.Timing != nil {
+		timed = fmt.Sprintf(" + %d timed", c.Timed)
+	}
+	fmt.Fprintf(w, "%s: %s = %d captured%s + %d rejected%s + %d lost%s", what, plural(c.Hits, "hit"),
+		c.Captured, timed, c.Rejected(), causes(rejections(c, p)), c.Lost(), causes(losses(c, false)))
 	if n := c.Unaccounted(); n != 0 {
 		fmt.Fprintf(w, " + %d unaccounted for, which is a defect of netcap: please report it", n)
 	}
@@ -103,7 +107,7 @@ func printLedger(w io.Writer, p *plan.Plan, loop *capture.Loop, counts []session
 	quiet := 0
 	for i, c := range counts {
 		all.Add(c)
-		if len(counts) > probesListed && !verbose && c.Captured == 0 && c.Lost() == 0 && c.Unaccounted() == 0 {
+		if len(counts) > probesListed && !verbose && c.Captured+c.Timed == 0 && c.Lost() == 0 && c.Unaccounted() == 0 {
 			quiet++
 			continue
 		}
@@ -117,7 +121,7 @@ func printLedger(w io.Writer, p *plan.Plan, loop *capture.Loop, counts []session
 	}
 	if all.FollowFull > 0 {
 		fmt.Fprintf(w, "%s could not be followed: there was no room, as at most %d are followed at a time\n",
-			plural(all.FollowFull, "skb"), plan.FollowedMax)
+			plural(all.FollowFull, "skb"), p.FollowRoom())
 	}
 	hinted := make(map[string]bool)
 	for _, c := range counts {

@@ -486,7 +486,7 @@ func direction(probe plan.Probe) sink.Direction {
 func tallies(counts []session.Counts) []sink.Tally {
 	var all []sink.Tally
 	for _, c := range counts {
-		all = append(all, sink.Tally{Hits: c.Hits, Accepted: c.Captured + c.LostRing, Lost: c.Lost()})
+		all = append(all, sink.Tally{Hits: c.Hits, Accepted: c.Captured + c.Timed + c.LostRing, Lost: c.Lost()})
 	}
 	return all
 }

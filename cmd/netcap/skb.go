@@ -394,7 +394,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	loop := &capture.Loop{
 		Source:  s.Reader(),
-		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details, Stack: p.StackDepth, Own: o.names.own, Depth: o.stackDepth},
+		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details, Points: p.Times(), Stack: p.StackDepth, Own: o.names.own, Depth: o.stackDepth},
 		Sink:    out,
 		Offset: func() (time.Duration, error) {
 			err := clock.Refresh()

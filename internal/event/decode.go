@@ -31,6 +31,9 @@ type Decoder struct {
 	// Stack is how many addresses of the kernel stack stand before the details, as
 	// the session was built for a plan with that depth. It takes Details.
 	Stack int
+	// Points is how many times of points stand before those, as the session was built for
+	// a plan with so many. It takes Details.
+	Points int
 	// Own tells which addresses at the start of a stack are of the program that has
 	// taken it, and of what runs that: they are left out. It may be nil.
 	Own func(address uint64) bool
@@ -46,6 +49,7 @@ type Decoder struct {
 	// details and stack are those of the record.
 	details Details
 	stack   []uint64
+	passed  []uint64
 }
 
 // origin is what the samples of one packet have in common, and no other packet
@@ -80,7 +84,17 @@ func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 		return false, fmt.Errorf("decode event: %d bytes, a header takes %d", len(b), size)
 	}
 	order := binary.NativeEndian
-	d.stack = d.stack[:0]
+	d.stack, d.passed = d.stack[:0], d.passed[:0]
+	// The return of a call has no times either.
+	if d.Points > 0 && len(b) > size {
+		if len(b) < 8*d.Points+size {
+			return false, fmt.Errorf("decode event: %d bytes, %d times and a header take %d", len(b), d.Points, 8*d.Points+size)
+		}
+		for at := range d.Points {
+			d.passed = append(d.passed, order.Uint64(b[8*at:]))
+		}
+		b = b[8*d.Points:]
+	}
 	// The return of a call has neither stack nor packet.
 	if d.Stack > 0 && len(b) > size {
 		if len(b) < 8*d.Stack+size {
@@ -156,6 +170,9 @@ func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 	}
 	if d.Details {
 		r.Details = &d.details
+	}
+	if len(d.passed) > 0 {
+		r.Passed = d.passed
 	}
 	if len(d.stack) > 0 {
 		r.Stack = d.stack[d.own():]

@@ -47,6 +47,9 @@ type Record struct {
 	Data []byte
 	// Details are nil if the session does not collect them.
 	Details *Details
+	// Passed has for each probe when the packet was first there, in nanoseconds of
+	// CLOCK_MONOTONIC and 0 if it was not; nil unless packets are timed in the kernel.
+	Passed []uint64
 	// Stack has the addresses of the kernel stack, the innermost first; nil if
 	// the session does not collect stacks.
 	Stack []uint64
@@ -56,6 +59,7 @@ type Record struct {
 func (r *Record) Clone() *Record {
 	c := *r
 	c.Data = append([]byte(nil), r.Data...)
+	c.Passed = append([]uint64(nil), r.Passed...)
 	c.Stack = append([]uint64(nil), r.Stack...)
 	if r.Details != nil {
 		details := *r.Details

@@ -54,7 +54,7 @@ func Block(b []byte, p *Packet, t Texts) []byte {
 			b = append(b, '+')
 		}
 		b = append(b, Duration(int64(h.Mono-before))...)
-		if h.CPU != cpu {
+		if h.CPU != cpu && h.CPU >= 0 && cpu >= 0 {
 			b = fmt.Appendf(b, ", CPU %d to %d", cpu, h.CPU)
 		}
 		if again {

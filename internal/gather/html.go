@@ -147,7 +147,7 @@ func (s *Statistics) waterfall(slow Slow, page Page) pagePacket {
 		}
 		if i > 0 {
 			row.Text += fmt.Sprintf(" (+%s)", Duration(int64(h.Mono-p.Hits[i-1].Mono)))
-			if h.CPU != p.Hits[i-1].CPU {
+			if before := p.Hits[i-1].CPU; h.CPU != before && h.CPU >= 0 && before >= 0 {
 				row.Text += fmt.Sprintf(", CPU %d to %d", p.Hits[i-1].CPU, h.CPU)
 			}
 		}

@@ -81,7 +81,8 @@ const (
 type Hit struct {
 	Point int
 	// Mono is the time in nanoseconds of CLOCK_MONOTONIC.
-	Mono   uint64
+	Mono uint64
+	// CPU is -1 if it is not known.
 	CPU    int
 	Skb    uint64
 	Why    Why
@@ -109,6 +110,8 @@ const (
 	Evicted End = "evicted"
 	// AtEnd: the run has ended.
 	AtEnd End = "end"
+	// Freed: the kernel has freed it. Only of packets that are timed in the kernel.
+	Freed End = "freed"
 )
 
 // Packet is all that was seen of one packet.
@@ -239,6 +242,7 @@ func (j *Joiner) Add(r *event.Record) error {
 			}
 			p, why = j.begin(r, s), First
 		}
+		j.passed(p, r)
 		j.hit(p, r, &s, why)
 		j.last, j.lastWhy = &p.Packet, why
 		if s.isStream && j.By != BySkb && (why != SegmentOf) {
@@ -488,6 +492,23 @@ func (j *Joiner) hit(p *open, r *event.Record, s *sight, why Why) {
 	if j.Note != nil {
 		h.Note = j.Note(r)
 	}
+	p.insert(h)
+}
+
+// passed notes down where the kernel has timed the packet before.
+func (j *Joiner) passed(p *open, r *event.Record) {
+	for point, mono := range r.Passed {
+		if mono == 0 || point >= j.Points || point == r.Probe || p.seen[point] {
+			continue
+		}
+		p.seen[point] = true
+		p.missing--
+		p.insert(Hit{Point: point, Mono: mono, CPU: -1, Why: SameTrail})
+	}
+}
+
+// insert puts a hit in its place in time.
+func (p *open) insert(h Hit) {
 	at := len(p.Hits)
 	for at > 0 && p.Hits[at-1].Mono > h.Mono {
 		at--

@@ -44,6 +44,9 @@ func (s *Sink) keep(now uint64, tallies []sink.Tally) {
 // Tell implements [sink.Teller]: the tallies are those of the whole run.
 func (s *Sink) Tell(tallies []sink.Tally) {
 	s.readings = append(s.readings, reading{math.MaxUint64, tallies})
+	if err := s.readTimed(); err != nil && s.err == nil {
+		s.err = err
+	}
 	if t, ok := s.To.(sink.Teller); ok {
 		t.Tell(tallies)
 	}

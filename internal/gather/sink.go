@@ -27,6 +27,10 @@ type SinkOptions struct {
 	Missing Missing
 	// Tallies reads what has become of the hits of each probe so far; it may be nil.
 	Tallies func() ([]sink.Tally, error)
+	// InKernel: the kernel times packets, the statistics are from there, and only slow
+	// packets come as records. Timed reads what it has timed; it is set before the first flush.
+	InKernel bool
+	Timed    func() (*Timed, error)
 	// Now is the time of CLOCK_MONOTONIC in nanoseconds.
 	Now func() uint64
 	// Limit ends the run after so many packets; 0 is no limit.
@@ -50,11 +54,13 @@ type Sink struct {
 	InPlace bool
 
 	next uint64 // when they are shown
+	read uint64 // when Timed was
 
 	readings []reading
 
 	joiner *Joiner
 	packet *Packet // that is being written
+	given  uint64  // packets
 	err    error
 	asked  atomic.Pointer[io.Writer] // for the statistics
 }
@@ -62,6 +68,7 @@ type Sink struct {
 // NewSink returns a sink without To.
 func NewSink(options SinkOptions) *Sink {
 	s := &Sink{SinkOptions: options, Statistics: NewStatistics(options.Names, options.Base)}
+	s.Statistics.Timed = options.InKernel
 	s.joiner = NewJoiner(options.Options, s.give)
 	return s
 }
@@ -83,15 +90,16 @@ func (s *Sink) Write(r *event.Record) error {
 }
 
 func (s *Sink) give(p *Packet) error {
-	if s.Limit > 0 && s.Statistics.Packets >= s.Limit {
+	if s.Limit > 0 && s.given >= s.Limit {
 		return sink.ErrDone
 	}
 	s.packet = p
+	s.given++
 	s.Statistics.Add(p)
 	if err := s.To.Write(p.Head); err != nil {
 		return err
 	}
-	if s.Limit > 0 && s.Statistics.Packets >= s.Limit {
+	if s.Limit > 0 && s.given >= s.Limit {
 		return sink.ErrDone
 	}
 	return nil
@@ -154,9 +162,9 @@ type gathered struct {
 type gatheredHit struct {
 	Probe   string   `json:"probe"`
 	Mono    uint64   `json:"mono_ns"`
-	CPU     int      `json:"cpu"`
+	CPU     *int     `json:"cpu,omitempty"`
 	Skb     string   `json:"skb,omitempty"`
-	Length  int      `json:"len"`
+	Length  int      `json:"len,omitempty"`
 	Join    Why      `json:"join"`
 	Latency *int64   `json:"latency_ns,omitempty"`
 	Step    *int64   `json:"step_ns,omitempty"`
@@ -178,7 +186,10 @@ func (s *Sink) object(p *Packet) *gathered {
 	base := p.First(s.Base)
 	for i := range p.Hits {
 		h := &p.Hits[i]
-		out := gatheredHit{Probe: s.Names[h.Point], Mono: h.Mono, CPU: h.CPU, Length: h.Length, Join: h.Why}
+		out := gatheredHit{Probe: s.Names[h.Point], Mono: h.Mono, Length: h.Length, Join: h.Why}
+		if h.CPU >= 0 {
+			out.CPU = &h.CPU
+		}
 		if h.Skb != 0 {
 			out.Skb = string(sink.AppendFrame(nil, nil, h.Skb))
 		}
@@ -221,7 +232,15 @@ func (s *Sink) object(p *Packet) *gathered {
 
 // Flush implements [sink.Sink].
 func (s *Sink) Flush() error {
-	if to := s.asked.Swap(nil); to != nil {
+	now := s.Now()
+	to := s.asked.Swap(nil)
+	if to != nil || s.Timed != nil && now >= s.read+timedEvery {
+		if err := s.readTimed(); err != nil {
+			return err
+		}
+		s.read = now
+	}
+	if to != nil {
 		if err := s.Statistics.Print(*to); err != nil {
 			return err
 		}
@@ -232,7 +251,7 @@ func (s *Sink) Flush() error {
 	if s.err = s.readTallies(); s.err != nil {
 		return s.err
 	}
-	if now := s.Now(); s.Live != nil && now >= s.next {
+	if s.Live != nil && now >= s.next {
 		if s.next != 0 {
 			if err := s.showLive(); err != nil {
 				return err
@@ -240,12 +259,28 @@ func (s *Sink) Flush() error {
 		}
 		s.next = now + liveEvery
 	}
-	if now := s.Now(); now > late {
+	if now > late {
 		if s.err = s.joiner.Advance(now - late); s.err != nil {
 			return s.err
 		}
 	}
 	return s.To.Flush()
+}
+
+// timedEvery is how often what the kernel has timed is read, in nanoseconds: packets that are
+// too old end then.
+const timedEvery = 1e9
+
+func (s *Sink) readTimed() error {
+	if s.Timed == nil {
+		return nil
+	}
+	t, err := s.Timed()
+	if err != nil {
+		return err
+	}
+	s.Statistics.Take(t)
+	return nil
 }
 
 func (s *Sink) showLive() error {

@@ -80,6 +80,10 @@ type Statistics struct {
 	// Packets is how many there were, Ended how many by their end.
 	Packets uint64
 	Ended   map[End]uint64
+	// Timed: they are from the kernel, and latencies right to within 1 %. NoRoom hits are in
+	// none of them as there was no room for their packet, and Late ones as it had timed out.
+	Timed        bool
+	NoRoom, Late uint64
 	// Slowest are the packets that took longest from the base to their last hit.
 	Slowest []Slow
 }
@@ -104,8 +108,13 @@ func newHop(from, to int) *Hop {
 	return &Hop{From: from, To: to, latencies: hdrhistogram.New(1, longest, digits)}
 }
 
-// Add counts a packet.
+// Add counts a packet. Of those that are timed in the kernel it only takes note of the slow
+// ones.
 func (s *Statistics) Add(p *Packet) {
+	if s.Timed {
+		s.addSlow(p)
+		return
+	}
 	s.Packets++
 	s.Ended[p.End]++
 	count := func(h *Hop) {
@@ -124,6 +133,10 @@ func (s *Statistics) Add(p *Packet) {
 	if s.Whole != nil {
 		count(s.Whole)
 	}
+	s.addSlow(p)
+}
+
+func (s *Statistics) addSlow(p *Packet) {
 	base := p.First(s.Base)
 	if base == nil || len(p.Hits) < 2 {
 		return
@@ -203,12 +216,22 @@ func (s *Statistics) Print(to io.Writer) error {
 	for _, e := range []struct {
 		end  End
 		text string
-	}{{TimedOut, "incomplete after the timeout"}, {Evicted, "incomplete as there was no room for more"}, {AtEnd, "incomplete at the end of the run"}} {
+	}{{TimedOut, "incomplete after the timeout"}, {Evicted, "incomplete as there was no room for more"}, {Freed, "incomplete when the kernel freed them"}, {AtEnd, "still on their way"}} {
 		if n := s.Ended[e.end]; n > 0 {
 			fmt.Fprintf(&b, ", %d %s", n, e.text)
 		}
 	}
-	b.WriteString("\n\n")
+	b.WriteByte('\n')
+	if s.Timed {
+		b.WriteString("timed in the kernel: latencies are right to within 1 %\n")
+	}
+	if s.NoRoom > 0 {
+		fmt.Fprintf(&b, "%d hits are in none of them: there was no room for their packets (--gather-buffer-size)\n", s.NoRoom)
+	}
+	if s.Late > 0 {
+		fmt.Fprintf(&b, "%d hits are not in it: they came after the timeout of their packets (--gather-timeout)\n", s.Late)
+	}
+	b.WriteByte('\n')
 	hops := slices.Clone(s.Hops)
 	if s.Whole != nil && len(s.Hops) > 1 {
 		hops = append(hops, s.Whole)
@@ -258,10 +281,14 @@ type statisticsLine struct {
 		Complete uint64     `json:"complete"`
 		Timeout  uint64     `json:"timeout"`
 		Evicted  uint64     `json:"evicted"`
+		Freed    uint64     `json:"freed,omitempty"`
 		End      uint64     `json:"end"`
 		Hops     []hopLine  `json:"hops"`
 		Whole    *hopLine   `json:"whole,omitempty"`
 		Slowest  []slowLine `json:"slowest,omitempty"`
+		Timed    bool       `json:"in_kernel,omitempty"`
+		NoRoom   uint64     `json:"no_room,omitempty"`
+		Late     uint64     `json:"late,omitempty"`
 	} `json:"statistics"`
 }
 
@@ -297,6 +324,7 @@ func (s *Statistics) AppendLine(b []byte) []byte {
 	out := &line.Statistics
 	out.Base, out.Packets = s.Points[s.Base], s.Packets
 	out.Complete, out.Timeout, out.Evicted, out.End = s.Ended[Complete], s.Ended[TimedOut], s.Ended[Evicted], s.Ended[AtEnd]
+	out.Freed, out.Timed, out.NoRoom, out.Late = s.Ended[Freed], s.Timed, s.NoRoom, s.Late
 	for _, h := range s.Hops {
 		out.Hops = append(out.Hops, s.line(h))
 	}

@@ -153,7 +153,7 @@ func (p *Plan) followed() []string {
 		names = append(names, h.Symbol)
 	}
 	return []string{
-		fmt.Sprintf("packets from their first match on, at most %d at a time", FollowedMax),
+		fmt.Sprintf("packets from their first match on, at most %d at a time", p.FollowRoom()),
 		"listening to " + strings.Join(names, ", "),
 	}
 }

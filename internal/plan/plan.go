@@ -61,6 +61,8 @@ type Plan struct {
 	// Hooks are the functions that are listened to for that.
 	Follow bool
 	Hooks  []Hook
+	// Timing is nil unless packets are to be timed in the kernel.
+	Timing *Timing
 	// Preempts: the kernel interrupts itself for another task, also in a program
 	// of fentry. What happens until that goes on is lost to the program, so that
 	// it is not the first choice.
@@ -167,6 +169,9 @@ func (p *Plan) String() string {
 		for i, text := range p.followed() {
 			row([]string{"follow", ""}[i], "%s", text)
 		}
+	}
+	if p.Timing != nil {
+		row("timing", "%s", p.Timing)
 	}
 	if p.Tally != nil {
 		row("tally", "%s", p.Tally)

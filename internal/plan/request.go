@@ -51,6 +51,9 @@ type Request struct {
 	StackDepth int
 	// Details asks for what is known of a hit beyond its packet.
 	Details bool
+	// Timing asks for packets to be timed in the kernel from probe to probe. It takes
+	// Follow. nil for no.
+	Timing *TimingRequest
 	// Follow asks for packets from their first match on, at every probe and
 	// wherever they are, though they change or others are made from them.
 	Follow bool

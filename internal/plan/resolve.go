@@ -113,6 +113,11 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 			return nil, err
 		}
 	}
+	if req.Timing != nil {
+		if err := p.resolveTiming(req.Timing); err != nil {
+			return nil, err
+		}
+	}
 	if req.Tally {
 		if err := p.resolveTally(sys); err != nil {
 			return nil, err

@@ -202,6 +202,9 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 			if err := dropTally(program, p); err != nil {
 				return nil, err
 			}
+			if err := dropTiming(program, p); err != nil {
+				return nil, err
+			}
 		}
 		if err := setProbeConstants(spec, program, made.Probes[0], first); err != nil {
 			return nil, err
@@ -229,6 +232,14 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 				return nil, err
 			}
 		}
+	}
+	if p.Follow {
+		for _, name := range []string{bpf.ProbesMapFollowed, bpf.ProbesMapHeads} {
+			spec.Maps[name].MaxEntries = uint32(p.FollowRoom())
+		}
+	}
+	if err := buildTiming(spec, p); err != nil {
+		return nil, err
 	}
 	keepLearners(spec, shells, p)
 	return spec, nil
@@ -326,6 +337,7 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 	}
 	maps.Copy(constants, scopeConstants(p))
 	maps.Copy(constants, tallyConstants(p))
+	maps.Copy(constants, timingConstants(p))
 	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set constant %s: %w", name, err)

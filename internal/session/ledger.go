@@ -19,6 +19,9 @@ type Counts struct {
 	// Captured hits were put on the ring buffer.
 	Captured uint64
 
+	// Timed hits were timed in the kernel, and not sent, as the plan asks for.
+	Timed uint64
+
 	// RejectedFilter: the expression did not match.
 	RejectedFilter uint64
 	// RejectedScope: the skb is out of the scope, on another device than that of -i
@@ -82,6 +85,7 @@ type Counts struct {
 func (c *Counts) Add(other Counts) {
 	c.Hits += other.Hits
 	c.Captured += other.Captured
+	c.Timed += other.Timed
 	c.RejectedFilter += other.RejectedFilter
 	c.RejectedScope += other.RejectedScope
 	c.RejectedNoDevice += other.RejectedNoDevice
@@ -117,7 +121,7 @@ func (c Counts) Lost() uint64 {
 // Unaccounted is the number of hits that are in none of the other counts: a
 // defect of netcap if it is not zero once the probes are detached.
 func (c Counts) Unaccounted() int64 {
-	return int64(c.Hits - c.Captured - c.Rejected() - c.Lost())
+	return int64(c.Hits - c.Captured - c.Timed - c.Rejected() - c.Lost())
 }
 
 // Counts returns the ledger, one entry for each probe of the plan. While
@@ -134,6 +138,7 @@ func (s *Session) Counts() ([]Counts, error) {
 			c.Add(Counts{
 				Hits:               n.Hits,
 				Captured:           n.Captured,
+				Timed:              n.Timed,
 				RejectedFilter:     n.RejectedFilter,
 				RejectedScope:      n.RejectedScope,
 				RejectedNoDevice:   n.RejectedNoDevice,

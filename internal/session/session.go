@@ -63,6 +63,7 @@ type Session struct {
 	// Unheard are the functions that could not be listened to in order to tell what drops a
 	// packet.
 	Unheard []string
+	expired expired
 	// LoadTime and AttachTime are how long the kernel took.
 	LoadTime, AttachTime time.Duration
 }
