@@ -92,6 +92,7 @@ type counts struct {
 	probe                          string
 	hits, captured, rejected, lost uint64
 	causes                         map[string]uint64
+	timed                          uint64
 	noDevice, cut                  uint64 // of captured
 }
 
@@ -151,6 +152,7 @@ var (
 	writtenLine = regexp.MustCompile(`^(\d+) packets? captured(?:, not all of which could be written)?$`)
 	lateLine    = regexp.MustCompile(`^(\d+) packets? more matched and came after the end of the output$`)
 	countsLine  = regexp.MustCompile(`^(\S+): (\d+) hits? = (\d+) captured \+ (\d+) rejected(?: \(([^()]*)\))? \+ (\d+) lost(?: \(([^()]*)\))?((?:; \d+ without a device)?(?:; \d+ cut \([^()]*\))?)(.*)$`)
+	timedText   = regexp.MustCompile(` \+ (\d+) timed`)
 	remarkText  = regexp.MustCompile(`; (\d+) (without a device|cut)`)
 	causeText   = regexp.MustCompile(`^(\d+) (.+)$`)
 )
@@ -173,13 +175,18 @@ func (o *outcome) read(n netcap, text string) {
 		if together {
 			line = strings.Replace(line, " probes: ", ": ", 1)
 		}
+		timed := uint64(0)
+		if m := timedText.FindStringSubmatch(line); m != nil {
+			timed = number(n.t, m[1])
+			line = strings.Replace(line, m[0], "", 1)
+		}
 		m := countsLine.FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
 		c := counts{
 			probe: m[1], hits: number(n.t, m[2]), captured: number(n.t, m[3]), rejected: number(n.t, m[4]), lost: number(n.t, m[6]),
-			causes: make(map[string]uint64),
+			timed: timed, causes: make(map[string]uint64),
 		}
 		for _, r := range remarkText.FindAllStringSubmatch(m[8], -1) {
 			*map[string]*uint64{"without a device": &c.noDevice, "cut": &c.cut}[r[2]] = number(n.t, r[1])
@@ -187,7 +194,7 @@ func (o *outcome) read(n netcap, text string) {
 		if m[9] != "" || c.noDevice > c.captured || c.cut > c.captured {
 			n.fatal("%s", line)
 		}
-		if c.hits != c.captured+c.rejected+c.lost {
+		if c.hits != c.captured+c.timed+c.rejected+c.lost {
 			n.fatal("the counts of %s do not add up", c.probe)
 		}
 		if addCauses(n.t, c.causes, m[5]) != c.rejected || addCauses(n.t, c.causes, m[7]) != c.lost {

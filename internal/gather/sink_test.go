@@ -66,7 +66,7 @@ func TestSinkJSON(t *testing.T) {
 	plain := udpFrame(t, ip4(9, 64, layers.IPProtocolUDP), "hello")
 	file := filepath.Join(t.TempDir(), "out.json")
 	objects := func(s *Sink) sink.Sink {
-		f, err := sink.NewJSON(sink.Target{Path: file}, sink.JSONOptions{Shown: sink.Shown{Names: s.Names, Member: s.Member}})
+		f, err := sink.NewJSON(sink.Target{Path: file}, sink.JSONOptions{Shown: sink.Shown{Names: s.Names, Member: s.Member}, End: s.Statistics.AppendLine})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,15 +87,28 @@ func TestSinkJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	instance, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
+	lines := bytes.SplitAfter(bytes.TrimSpace(text), []byte("\n"))
+	if len(lines) != 2 {
+		t.Fatalf("%q", lines)
 	}
-	if err := schema.Validate(instance); err != nil {
-		t.Error(err)
+	for _, line := range lines {
+		instance, err := jsonschema.UnmarshalJSON(bytes.NewReader(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(instance); err != nil {
+			t.Error(err)
+		}
+	}
+	const statistics = `{"v":1,"statistics":{"base":"b","packets":1,"complete":0,"timeout":0,"evicted":0,"end":1,` +
+		`"hops":[{"from":"a","to":"b","count":1,"missing":0,"negative":0,"min_ns":2500,"p50_ns":2501,"p90_ns":2501,"p99_ns":2501,"p999_ns":2501,"max_ns":2501,` +
+		`"bins":[{"from_ns":2048,"to_ns":4096,"count":1}]},{"from":"b","to":"c","count":0,"missing":1,"negative":0}],` +
+		`"whole":{"from":"b","to":"c","count":0,"missing":1,"negative":0},"slowest":[{"packet":0,"latency_ns":0}]}}`
+	if string(lines[1]) != statistics {
+		t.Errorf("got  %s\nwant %s", lines[1], statistics)
 	}
 	var line struct{ Gather json.RawMessage }
-	if err := json.Unmarshal(text, &line); err != nil {
+	if err := json.Unmarshal(lines[0], &line); err != nil {
 		t.Fatal(err)
 	}
 	const want = `{"packet":0,"end":"end","base":"b","total_ns":0,"hits":[` +

@@ -226,10 +226,10 @@ func (s *Statistics) Print(to io.Writer) error {
 		b.WriteString("timed in the kernel: latencies are right to within 1 %\n")
 	}
 	if s.NoRoom > 0 {
-		fmt.Fprintf(&b, "%d hits are in none of them: there was no room for their packets (--gather-buffer-size)\n", s.NoRoom)
+		fmt.Fprintf(&b, "hits without room for their packets (--gather-buffer-size): %d\n", s.NoRoom)
 	}
 	if s.Late > 0 {
-		fmt.Fprintf(&b, "%d hits are not in it: they came after the timeout of their packets (--gather-timeout)\n", s.Late)
+		fmt.Fprintf(&b, "hits after the timeout of their packets (--gather-timeout): %d\n", s.Late)
 	}
 	b.WriteByte('\n')
 	hops := slices.Clone(s.Hops)

@@ -35,9 +35,12 @@ type Timing struct {
 
 func (p *Plan) resolveTiming(req *TimingRequest) error {
 	t := &Timing{Points: len(p.Probes), Slow: uint64(req.Slow), Room: req.Room}
-	if t.Points < 2 || t.Points > MaxPoints {
+	switch {
+	case t.Points < 2:
+		return &Error{Reason: OutOfRange, Asked: "to time packets at one probe", Fact: "they are timed between probes", Advice: "name another one with -f"}
+	case t.Points > MaxPoints:
 		return &Error{Reason: OutOfRange, Asked: fmt.Sprintf("to time packets at %d probes", t.Points),
-			Fact:   fmt.Sprintf("in the kernel they are timed between 2 to %d", MaxPoints),
+			Fact:   fmt.Sprintf("in the kernel they are timed at %d at most", MaxPoints),
 			Advice: "without --gather-stats-only and --gather-slow there may be more"}
 	}
 	if i := slices.IndexFunc(p.Probes, func(probe Probe) bool { return probe.Form == XDPBuff }); i >= 0 {

@@ -17,6 +17,7 @@ type stored struct {
 	details event.Details
 	data    []byte
 	stack   []uint64
+	passed  []uint64
 }
 
 // NewRotate keeps the last n packets for a file that is not open yet. Their memory
@@ -52,7 +53,8 @@ func (s *stored) keep(r *event.Record) {
 	s.record = *r
 	s.data = append(s.data[:0], r.Data...)
 	s.stack = append(s.stack[:0], r.Stack...)
-	s.record.Data, s.record.Stack = s.data, s.stack
+	s.passed = append(s.passed[:0], r.Passed...)
+	s.record.Data, s.record.Stack, s.record.Passed = s.data, s.stack, s.passed
 	if r.Details != nil {
 		s.details = *r.Details
 		s.record.Details = &s.details
