@@ -11,7 +11,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,6 +100,54 @@ func TestGatherDelay(t *testing.T) {
 	}
 	if len(packets) != 5 {
 		t.Errorf("%d packets: %s", len(packets), o.err)
+	}
+}
+
+// TestGatherRules has packets pass a long list of rules: the way through it is the slow one.
+func TestGatherRules(t *testing.T) {
+	const rules = 8000
+	p := newPair(t)
+	list := "*filter\n" + strings.Repeat("-A INPUT -s 192.0.2.1 -p udp --dport 7 -j DROP\n", rules) + "COMMIT\n"
+	p.right.in(t, list, "iptables-restore")
+	p.ping(t, 1, right4)
+	page := filepath.Join(t.TempDir(), "way.html")
+	n := start(t, nil, "skb", "-f", "ip_rcv@1,ip_local_deliver@1,ip_local_deliver_finish@3,icmp_rcv@1", "-e", "icmp[0] = 8", "--gather", "--gather-html", page)
+	p.left.ping(t, 10, right4, "-i", "0.05")
+	n.waitOut("ten blocks", has("+-- No'9 "))
+	n.signal(syscall.SIGUSR1)
+	n.waitErr("statistics on request", has("icmp_rcv\n"))
+	o := n.interrupt()
+	_, table, _ := strings.Cut(o.out, "  hop\n")
+	median := make(map[string]float64)
+	for line := range strings.Lines(table) {
+		words := strings.Fields(line) // of the table; each time has a unit
+		if len(words) != 18 {
+			break
+		}
+		d, err := time.ParseDuration(words[5] + words[6])
+		if err != nil || words[0] != "10" || words[1] != "0" {
+			t.Fatalf("%v: %s", err, line)
+		}
+		median[words[15]+" > "+words[17]] = d.Seconds()
+	}
+	slow := median["ip_local_deliver > ip_local_deliver_finish"]
+	if len(median) != 4 || slow < median["ip_rcv > icmp_rcv"]/2 || slow > median["ip_rcv > icmp_rcv"] {
+		t.Errorf("%v of\n%s", median, o.out)
+	}
+
+	html, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"<svg", "ip_local_deliver_finish", "ICMP echo request", "No'"} {
+		if !bytes.Contains(html, []byte(text)) {
+			t.Errorf("the page has no %q", text)
+		}
+	}
+	for _, text := range []string{"src=", "href=", "@import", "url(", "<script"} {
+		if bytes.Contains(html, []byte(text)) {
+			t.Errorf("the page has %q", text)
+		}
 	}
 }
 
