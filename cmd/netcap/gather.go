@@ -202,11 +202,7 @@ func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color s
 	if len(points) < 2 {
 		return &usageError{"--gather shows the way of packets between probes, and there is only one", "name another one with -f"}
 	}
-	var names, texts []string
-	for _, probe := range points {
-		names, texts = append(names, probe.Name), append(texts, probe.Text)
-	}
-	o, err := g.options(names, texts)
+	o, err := g.options(probeNames(p)[:len(points)], p.Find)
 	if err != nil {
 		return err
 	}
@@ -224,14 +220,11 @@ func (g *gatherOptions) newSink(p *plan.Plan, stacks bool, limit uint64, color s
 	return nil
 }
 
-// options are those of points with these names, which the user may also call by texts.
-func (g *gatherOptions) options(names, texts []string) (gather.SinkOptions, error) {
+// options are those of points with these names. find looks for one by what the user calls it.
+func (g *gatherOptions) options(names []string, find func(string) int) (gather.SinkOptions, error) {
 	o := gather.SinkOptions{Names: names, Options: gather.Options{Points: len(names), NAT: g.nat, Open: g.open, Timeout: uint64(g.timeout)}}
 	if g.base != "" {
-		if o.Base = slices.Index(names, g.base); o.Base < 0 {
-			o.Base = slices.Index(texts, g.base)
-		}
-		if o.Base < 0 {
+		if o.Base = find(g.base); o.Base < 0 || o.Base >= len(names) {
 			return o, &usageError{fmt.Sprintf("--gather-base %q: that is none of the probes", g.base), "use one of " + strings.Join(names, ", ")}
 		}
 	}
@@ -252,28 +245,19 @@ func (g *gatherOptions) colorFor(io stdio) string {
 // whyMissing says why a packet was not seen at a point, as far as that is known.
 func (g *gatherOptions) whyMissing(p *gather.Packet, point int, symbols sink.Names) string {
 	meanwhile, counted := g.joins.During(p, point)
-	switch fate := p.Fate; {
-	case p.Merged:
+	if p.Merged {
 		return fmt.Sprintf("merged into No'%d", p.Into)
-	case fate != nil && fate.Dropped:
-		text := "dropped"
-		if fate.Location != 0 {
-			text += " at " + string(sink.AppendFrame(nil, symbols, fate.Location))
-		}
-		if fate.Reason != 0 {
-			if reason, ok := symbols.Reason(fate.Reason); ok {
-				text += " (" + reason.Name + ")"
-			} else {
-				text += fmt.Sprintf(" (reason %d)", fate.Reason)
-			}
+	}
+	if p.Fate != nil {
+		text := ending(p.Fate, symbols)
+		if meanwhile.Lost > 0 { // it may have been there before
+			text += fmt.Sprintf("; %s lost meanwhile", plural(meanwhile.Lost, "hit"))
 		}
 		return text
-	case fate != nil && fate.Location != 0:
-		return "consumed at " + string(sink.AppendFrame(nil, symbols, fate.Location))
-	case fate != nil:
-		return "consumed"
+	}
+	switch {
 	case meanwhile.Lost > 0:
-		return fmt.Sprintf("not known: %s there were lost meanwhile", plural(meanwhile.Lost, "hit"))
+		return fmt.Sprintf("not known: %s lost meanwhile", plural(meanwhile.Lost, "hit"))
 	case p.End == gather.AtEnd:
 		return "still on its way at the end"
 	case p.End == gather.Evicted:
@@ -284,6 +268,25 @@ func (g *gatherOptions) whyMissing(p *gather.Packet, point int, symbols sink.Nam
 		return "it did not come there within " + time.Duration(g.timeout).String()
 	}
 	return "not known"
+}
+
+// ending says what became of a packet.
+func ending(fate *gather.Fate, symbols sink.Names) string {
+	text := "consumed"
+	if fate.Dropped {
+		text = "dropped"
+	}
+	if fate.Location != 0 {
+		text += " at " + string(sink.AppendFrame(nil, symbols, fate.Location))
+	}
+	if fate.Dropped && fate.Reason != 0 {
+		if reason, ok := symbols.Reason(fate.Reason); ok {
+			text += " (" + reason.Name + ")"
+		} else {
+			text += fmt.Sprintf(" (reason %d)", fate.Reason)
+		}
+	}
+	return text
 }
 
 // page writes the page of --gather-html.
@@ -321,7 +324,7 @@ func (o *skbOptions) report(io stdio) error {
 			return err
 		}
 	}
-	if o.quiet {
+	if o.quiet && !o.gather.live && !o.gather.statsOnly {
 		return nil
 	}
 	to := io.err

@@ -110,7 +110,7 @@ func (o *filesOptions) run(files []string, io stdio) error {
 	}
 	slices.SortStableFunc(records, func(a, b *event.Record) int { return cmp.Compare(a.Mono, b.Mono) })
 	color := o.gather.colorFor(io)
-	options, err := o.gather.options(points, points)
+	options, err := o.gather.options(points, func(name string) int { return slices.Index(points, name) })
 	if err != nil {
 		return err
 	}

@@ -348,9 +348,7 @@ func (o *skbOptions) newSink(d destination, p *plan.Plan, system *kernel.System,
 	switch g := &o.gather; {
 	case g.on && (d.kind == kindTcpdump || d.kind == kindText):
 		shown.Before = g.joins.Before
-		if o.fields == nil {
-			shown.Fields = sink.Fields{} // the block names the probe
-		}
+		shown.Fields = sink.Fields{} // the block has them at each hit
 	case g.on && d.kind == kindJSON:
 		shown.Member = g.joins.Member
 	case g.on && d.kind == kindPcapng:

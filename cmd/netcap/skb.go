@@ -729,10 +729,14 @@ func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
 	step, symbol, asked := kernel.StepLoad, "", "load the programs"
 	var follow *session.FollowError
 	if errors.As(err, &follow) && verifier == nil {
-		if finding := system.Explain(step, "", err); finding != nil {
-			return &runError{fmt.Errorf("--follow: %s", finding.Detail), finding.Hint}
+		flag := "--follow"
+		if o.gather.inKernel() {
+			flag = "--gather-stats-only and --gather-slow, which follow packets"
 		}
-		return &runError{fmt.Errorf("--follow: %w", err), "leave out --follow; see netcap doctor"}
+		if finding := system.Explain(step, "", err); finding != nil {
+			return &runError{fmt.Errorf("%s: %s", flag, finding.Detail), finding.Hint}
+		}
+		return &runError{fmt.Errorf("%s: %w", flag, err), "leave it out; see netcap doctor"}
 	}
 	var attach *session.AttachError
 	if errors.As(err, &attach) {

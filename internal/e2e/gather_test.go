@@ -270,18 +270,30 @@ func TestGatherStorm(t *testing.T) {
 			eventually(t, "all have arrived", func() bool { return p.right.arrived(t)-before >= uint64(2*each) })
 			o := n.interrupt()
 
+			// The kernel may not run one probe where an interrupt finds another at work.
+			lost := 0
+			for _, c := range o.probes {
+				lost += int(c.causes["the kernel did not run the probe"])
+			}
+			if uint64(lost) != o.lost() {
+				t.Errorf("hits were lost: %s", o.err)
+			}
 			packets := gatheredIn(t, o.out)
-			dropped := 0
+			dropped, impaired := 0, 0
 			for _, g := range packets {
 				switch way := g.way(); {
 				case len(way) == 4 && g.Gather.End == "complete":
-				case len(way) == 3 && strings.HasPrefix(g.Gather.Missing[0].Why, "dropped at "):
+				case len(way) == 3 && way[2] == "ip_rcv" && strings.HasPrefix(g.Gather.Missing[0].Why, "dropped at "):
 					dropped++
 				default:
-					t.Errorf("%+v", g)
+					impaired++
+					if impaired > lost {
+						t.Errorf("%+v", g)
+					}
 				}
 			}
-			if len(packets) != 2*each || dropped != 2*each/100 || o.lost() != 0 {
+			const drops = 2 * each / 100
+			if len(packets) != 2*each || dropped < drops-lost || dropped > drops+lost {
 				t.Errorf("%d packets, of which %d were dropped: %s", len(packets), dropped, o.err)
 			}
 			ofPacket, ofSerial := make(map[string]uint64), make(map[uint64]string)
@@ -295,8 +307,8 @@ func TestGatherStorm(t *testing.T) {
 				}
 				ofPacket[hit.packet], ofSerial[serial] = serial, hit.packet
 			}
-			if len(ofSerial) != 2*each || len(hits) != 4*2*each-dropped {
-				t.Errorf("%d datagrams in %d hits", len(ofSerial), len(hits))
+			if len(ofSerial) != 2*each || len(hits) != 4*2*each-drops-lost {
+				t.Errorf("%d datagrams in %d hits, %d were lost", len(ofSerial), len(hits), lost)
 			}
 			t.Logf("%d packets: %s", len(packets), lastOf(o.out, `{"v"`))
 		})

@@ -53,7 +53,8 @@ func (s *Sink) Tell(tallies []sink.Tally) {
 }
 
 // During returns what became of the hits of a point while a packet was on its way, and
-// false if nobody has counted.
+// false if nobody has counted. Lost are those of all points: the kernel does not tell of
+// which they are where probes share a program.
 func (s *Sink) During(p *Packet, point int) (sink.Tally, bool) {
 	before, after := -1, -1
 	for i, r := range s.readings {
@@ -64,19 +65,27 @@ func (s *Sink) During(p *Packet, point int) (sink.Tally, bool) {
 			after = i
 		}
 	}
-	var a sink.Tally
 	switch {
 	case len(s.readings) == 0:
-		return a, false
+		return sink.Tally{}, false
 	case after < 0:
 		after = len(s.readings) - 1
 	}
 	if point >= len(s.readings[after].tallies) {
-		return a, false
+		return sink.Tally{}, false
 	}
-	b := s.readings[after].tallies[point]
-	if before >= 0 { // else it was there before the first reading: the run has just begun
-		a = s.readings[before].tallies[point]
+	at := func(reading int) (t sink.Tally) {
+		if reading < 0 { // it was there before the first one: the run has just begun
+			return t
+		}
+		tallies := s.readings[reading].tallies
+		t = tallies[point]
+		t.Lost = 0
+		for _, one := range tallies[:min(s.Points, len(tallies))] {
+			t.Lost += one.Lost
+		}
+		return t
 	}
+	a, b := at(before), at(after)
 	return sink.Tally{Hits: b.Hits - a.Hits, Accepted: b.Accepted - a.Accepted, Lost: b.Lost - a.Lost}, true
 }

@@ -48,8 +48,7 @@ func (p *Plan) resolveTiming(req *TimingRequest) error {
 			Fact: "in the kernel they are timed by their skb, and frames have none yet", Advice: "leave out --gather-stats-only and --gather-slow"}
 	}
 	if req.Base != "" {
-		t.Base = slices.IndexFunc(p.Probes, func(probe Probe) bool { return probe.Name == req.Base || probe.Text == req.Base })
-		if t.Base < 0 {
+		if t.Base = p.Find(req.Base); t.Base < 0 {
 			return &Error{Reason: BadSyntax, Asked: fmt.Sprintf("--gather-base %q", req.Base), Fact: "that is none of the probes"}
 		}
 	}
@@ -58,6 +57,17 @@ func (p *Plan) resolveTiming(req *TimingRequest) error {
 	}
 	p.Timing = t
 	return nil
+}
+
+// Find returns the position of a probe by its name, or as it was or could be asked for; -1 if
+// there is none.
+func (p *Plan) Find(text string) int {
+	if it, err := parseItem(text, OnEntry); err == nil {
+		if i := slices.IndexFunc(p.Probes, func(probe Probe) bool { return probe.Text == it.text() }); i >= 0 {
+			return i
+		}
+	}
+	return slices.IndexFunc(p.Probes, func(probe Probe) bool { return probe.Name == text || probe.Text == text })
 }
 
 // Times is how many times of points stand in front of an event.
