@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -67,7 +68,8 @@ func (p *Plan) Find(text string) int {
 			return i
 		}
 	}
-	return slices.IndexFunc(p.Probes, func(probe Probe) bool { return probe.Name == text || probe.Text == text })
+	name, _, _ := strings.Cut(text, "@")
+	return slices.IndexFunc(p.Probes, func(probe Probe) bool { return probe.Name == name })
 }
 
 // Times is how many times of points stand in front of an event.
