@@ -20,13 +20,14 @@ import (
 
 // gathered is the member "gather" of a line of JSON, and what tells packets apart.
 type gathered struct {
+	Src      string
 	Dport    int `json:"dport"`
 	ICMPType int `json:"icmp_type"`
 	ICMPSeq  int `json:"icmp_seq"`
 	Gather   struct {
 		Packet int
 		End    string
-		Total  int64 `json:"total_ns"`
+		Total  *int64 `json:"total_ns"` // nil if it was not at the base
 		Hits   []struct {
 			Probe, Join string
 			Latency     int64 `json:"latency_ns"`
@@ -59,7 +60,7 @@ func gatheredIn(t *testing.T, text string) (all []gathered) {
 		for _, h := range g.Gather.Hits {
 			sum += h.Step
 		}
-		if first := g.Gather.Hits[0].Latency; sum+first != g.Gather.Total {
+		if first := g.Gather.Hits[0].Latency; g.Gather.Total != nil && sum+first != *g.Gather.Total {
 			t.Errorf("the steps are not the whole way: %+v", g)
 		}
 		all = append(all, g)
@@ -396,5 +397,49 @@ func TestGatherTunnel(t *testing.T) {
 				t.Errorf("%d packets", len(packets))
 			}
 		})
+	}
+}
+
+// TestGatherFiles joins what two runs have seen on two hosts, whose clocks differ, and says
+// what was lost between them.
+func TestGatherFiles(t *testing.T) {
+	const sent, lost = 30, 6
+	p := newPair(t)
+	p.right.in(t, "", "tc", "qdisc", "add", "dev", "eth0", "clsact")
+	p.right.in(t, "", "tc", "filter", "add", "dev", "eth0", "ingress", "protocol", "ip", "u32", "match", "ip", "dport", "9001", "0xffff", "action", "drop")
+	p.ping(t, 1, right4)
+	in := func(name string) string { return filepath.Join(t.TempDir(), name) }
+	left, right, shifted := in("left.pcapng"), in("right.json"), in("shifted.pcapng")
+	runs := startAll(t,
+		command{words: []string{"skb", "-f", "tracepoint:net:net_dev_start_xmit,tracepoint:net:netif_receive_skb", "--netns", p.left.name, "-w", left, "ip"}},
+		command{words: []string{"skb", "-f", "ip_rcv@1,ip_output@3", "--netns", p.right.name, "--output", "json:" + right, "--json-data", "ip"}})
+	p.left.ping(t, sent, right4, "-i", "0.01")
+	p.left.toss(t, right4+":9001", lost, 100, 0)
+	for _, n := range runs {
+		n.interrupt()
+	}
+	output(t, "editcap", "-F", "pcapng", "-t", "-3.5", left, shifted)
+	for _, file := range []string{left, shifted} {
+		n := command{words: []string{program, "gather", "--output", "json", file, right}}.start(t)
+		n.exit()
+		if n.code() != 0 || file == shifted && !strings.Contains(n.err.String(), "is 3.50 s ahead of that of shifted") {
+			n.fatal("the clocks differ by 3.5 s or not at all")
+		}
+		requests, replies, gone := 0, 0, 0
+		for _, g := range gatheredIn(t, n.out.String()) {
+			switch {
+			case g.Dport == 9001 && len(g.Gather.Hits) == 1 && strings.HasSuffix(g.Gather.Hits[0].Probe, "net_dev_start_xmit"):
+				gone++
+			case g.ICMPType == 8 && len(g.Gather.Hits) == 2 && strings.HasSuffix(g.Gather.Hits[1].Probe, "ip_rcv"):
+				requests++
+			case g.Src == right4 && len(g.Gather.Hits) == 2 && strings.HasSuffix(g.Gather.Hits[0].Probe, "ip_output"):
+				replies++
+			default:
+				t.Errorf("%+v", g)
+			}
+		}
+		if requests != sent || replies != sent || gone != lost {
+			t.Errorf("%d requests, %d replies, %d datagrams that are lost", requests, replies, gone)
+		}
 	}
 }
