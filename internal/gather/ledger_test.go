@@ -14,7 +14,9 @@ func TestDuring(t *testing.T) {
 	if _, counted := s.During(p, 1); counted {
 		t.Error("counted before anything was read")
 	}
-	tally := func(hits, accepted, lost uint64) sink.Tally { return sink.Tally{Hits: hits, Accepted: accepted, Lost: lost} }
+	tally := func(hits, accepted, lost uint64) sink.Tally {
+		return sink.Tally{Hits: hits, Accepted: accepted, Lost: lost}
+	}
 	s.keep(100, []sink.Tally{tally(1, 1, 0), tally(10, 5, 0)})
 	s.keep(200, []sink.Tally{tally(2, 2, 1), tally(20, 9, 0)})
 	s.keep(300, []sink.Tally{tally(5, 5, 2), tally(28, 15, 0)})
