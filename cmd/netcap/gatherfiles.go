@@ -171,16 +171,19 @@ func (o *filesOptions) newSink(points []string, io stdio) (sink.Sink, error) {
 // shift makes the times of a capture those of the first one's clock.
 func (o *filesOptions) shift(io stdio, first, c *gather.Capture, firstName, name string) {
 	offset := gather.EstimateOffset(first.Records, c.Records, o.gather.nat)
+	apart := gather.Duration(-offset.Nanoseconds) + " ahead of"
+	if offset.Nanoseconds > 0 {
+		apart = gather.Duration(offset.Nanoseconds) + " behind"
+	}
 	switch {
 	case offset.Packets == 0:
 		o.tell(io, "notice: no packet is in both %s and %s, so that their clocks cannot be compared", firstName, name)
 		return
 	case offset.BothWays:
-		o.tell(io, "the clock of %s is %s ahead of that of %s, within %s, by %s in both directions", name,
-			gather.Duration(-offset.Nanoseconds), firstName, gather.Duration(offset.Error), plural(uint64(offset.Packets), "packet"))
+		o.tell(io, "the clock of %s is %s that of %s, within %s, by %s in both directions", name, apart, firstName, gather.Duration(offset.Error), plural(uint64(offset.Packets), "packet"))
 	default:
-		o.tell(io, "the clock of %s is taken to be %s ahead of that of %s, by %s: all went one way, and the fastest is taken to need no time", name,
-			gather.Duration(-offset.Nanoseconds), firstName, plural(uint64(offset.Packets), "packet"))
+		o.tell(io, "the clock of %s is taken to be %s that of %s, by %s: all went one way, and the fastest is taken to need no time", name,
+			apart, firstName, plural(uint64(offset.Packets), "packet"))
 	}
 	for _, r := range c.Records {
 		r.Mono += uint64(offset.Nanoseconds) // modulo 2^64, as offsets may be negative

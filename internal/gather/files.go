@@ -44,6 +44,9 @@ func ReadFile(path, name string) (*Capture, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("%s: it is a directory", path)
+	}
 	in := bufio.NewReaderSize(f, 1<<20)
 	magic, err := in.Peek(4)
 	if err != nil {
@@ -170,6 +173,7 @@ func (c *Capture) readJSON(in io.Reader) error {
 			Length     int    `json:"len"`
 			Data       []byte `json:"data"`
 			Provenance struct{ Unknown []string }
+			Statistics json.RawMessage
 		}
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
 			if len(c.Records) > 0 && !lines.Scan() {
@@ -181,6 +185,8 @@ func (c *Capture) readJSON(in io.Reader) error {
 		switch {
 		case line.Version != 1:
 			return fmt.Errorf("line %d: it is not of netcap's JSON of version 1", n)
+		case line.Statistics != nil: // the last one of a run with --gather
+			continue
 		case line.Data == nil:
 			return ErrNoData
 		}
