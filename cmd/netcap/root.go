@@ -56,7 +56,7 @@ func newRoot(io stdio) *cobra.Command {
 func noCommand(name string) error {
 	return &usageError{
 		fmt.Sprintf("there is no command %q", name),
-		"the commands are skb, drops, list, doctor and version; to trace packets: netcap skb -f icmp_rcv@1",
+		"the commands are skb, drops, gather, list, doctor and version; to trace packets: netcap skb -f icmp_rcv@1",
 	}
 }
 

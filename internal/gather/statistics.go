@@ -212,11 +212,15 @@ func (s *Statistics) name(h *Hop) string { return s.Points[h.From] + " > " + s.P
 // Print writes a table of all hops, their histograms and the slowest packets.
 func (s *Statistics) Print(to io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d packets: %d complete", s.Packets, s.Ended[Complete])
+	noun := "packets"
+	if s.Packets == 1 {
+		noun = "packet"
+	}
+	fmt.Fprintf(&b, "%d %s: %d complete", s.Packets, noun, s.Ended[Complete])
 	for _, e := range []struct {
 		end  End
 		text string
-	}{{TimedOut, "incomplete after the timeout"}, {Evicted, "incomplete as there was no room for more"}, {Freed, "incomplete when the kernel freed them"}, {AtEnd, "still on their way"}} {
+	}{{TimedOut, "incomplete after the timeout"}, {Evicted, "incomplete as there was no room for more"}, {Freed, "incomplete when the kernel freed them"}, {AtEnd, "incomplete at the end"}} {
 		if n := s.Ended[e.end]; n > 0 {
 			fmt.Fprintf(&b, ", %d %s", n, e.text)
 		}

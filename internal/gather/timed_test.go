@@ -27,7 +27,7 @@ func TestTake(t *testing.T) {
 	if err := s.Print(&out); err != nil {
 		t.Fatal(err)
 	}
-	const want = `12 packets: 5 complete, 2 incomplete after the timeout, 4 incomplete when the kernel freed them, 1 still on their way
+	const want = `12 packets: 5 complete, 2 incomplete after the timeout, 4 incomplete when the kernel freed them, 1 incomplete at the end
 timed in the kernel: latencies are right to within 1 %
 hits without room for their packets (--gather-buffer-size): 3
 hits after the timeout of their packets (--gather-timeout): 1
