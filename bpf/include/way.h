@@ -150,6 +150,7 @@ GLOBAL int netcap_pass(__u32 place)
 		__builtin_memset(&slot->way, 0, sizeof(slot->way));
 		if (bpf_map_update_elem(&ways, &trail, &slot->way, BPF_NOEXIST)) {
 			add_one(&all->no_room);
+			slot->hit.trail = 0; /* not to be followed: its next hit may find room */
 			return COUNT(timed);
 		}
 		way = bpf_map_lookup_elem(&ways, &trail);

@@ -47,7 +47,8 @@ func TestGatherInKernel(t *testing.T) {
 		return command{words: append([]string{"skb", "-f", "__dev_queue_xmit@1,tracepoint:net:netif_receive_skb,ip_rcv@1,udp_queue_rcv_one_skb@2",
 			"-e", "udp and dst portrange 9000-9002", "--output", "json"}, more...)}
 	}
-	runs := startAll(t, words("--gather", "--gather-by", "skb", "--follow"), words("--gather-stats-only"), words("--gather-slow", "200ms"))
+	runs := startAll(t, words("--gather", "--gather-by", "skb", "--follow"), words("--gather-stats-only"), words("--gather-slow", "200ms"),
+		words("--gather-stats-only", "--gather-buffer-size", "2"))
 	for range fast {
 		quick.send([]byte("quick"))
 	}
@@ -69,7 +70,11 @@ func TestGatherInKernel(t *testing.T) {
 	if want.InKernel || want.Packets != fast+slow+dropped || want.Complete != fast+slow {
 		t.Errorf("user space: %+v", want)
 	}
-	for i, o := range outcomes[1:] {
+	crowded := statisticsIn(t, outcomes[3].out)
+	if crowded.NoRoom == 0 || crowded.Late != 0 || crowded.Packets >= want.Packets {
+		t.Errorf("with room for two: %+v", crowded)
+	}
+	for i, o := range outcomes[1:3] {
 		got := statisticsIn(t, o.out)
 		if !got.InKernel || got.Packets != want.Packets || got.Complete != want.Complete || got.Freed+got.End != dropped || got.Freed == 0 || got.NoRoom+got.Late != 0 || len(got.Hops) != len(want.Hops) {
 			t.Errorf("run %d: %+v", i+1, got)
