@@ -133,6 +133,7 @@ static __always_inline struct target entry_target(struct pt_regs *ctx)
 		.sk = entry_argument(ctx, probe_sock),
 		.extra = (__u64)entry_argument(ctx, probe_extra),
 		.probe = probe_index,
+		.registers = 1,
 	};
 
 	target.argument = (__u64)target.skb;
@@ -170,6 +171,7 @@ static __always_inline struct target shared_target(struct pt_regs *ctx, __u64 co
 		.sk = entry_argument(ctx, COOKIE_SOCK(cookie)),
 		.extra = (__u64)entry_argument(ctx, COOKIE_EXTRA(cookie)),
 		.probe = COOKIE_INDEX(cookie),
+		.registers = 1,
 		.reason = NO_REASON,
 	};
 

@@ -36,7 +36,8 @@ type ProbesCounts struct {
 	RejectedNoOwner    uint64
 	FollowFull         uint64
 	Timed              uint64
-	Unused             [11]uint64
+	RejectedHook       uint64
+	Unused             [10]uint64
 }
 
 type ProbesDetails struct {
@@ -88,6 +89,24 @@ type ProbesEvent struct {
 	Transport      uint8
 	Cut            uint8
 	Unused         uint32
+}
+
+type ProbesHookCall struct {
+	_         structs.HostLayout
+	Skb       uint64
+	Sk        uint64
+	Extra     uint64
+	Len       uint32
+	Probe     uint32
+	Arguments [6]uint64
+}
+
+type ProbesHookWork struct {
+	_           structs.HostLayout
+	Runs        uint64
+	Nanoseconds uint64
+	Faults      uint64
+	Unused      uint64
 }
 
 type ProbesOwner struct {
@@ -183,6 +202,7 @@ const (
 	ProbesMapCounters                 = "counters"
 	ProbesMapFollowed                 = "followed"
 	ProbesMapHeads                    = "heads"
+	ProbesMapHooks                    = "hooks"
 	ProbesMapNotes                    = "notes"
 	ProbesMapOwners                   = "owners"
 	ProbesMapPassages                 = "passages"
@@ -239,6 +259,7 @@ const (
 	ProbesVarHeaderBytes              = "header_bytes"
 	ProbesVarInnerMode                = "inner_mode"
 	ProbesVarLastPoint                = "last_point"
+	ProbesVarMeasureHooks             = "measure_hooks"
 	ProbesVarNameAccepts              = "name_accepts"
 	ProbesVarNameEnds                 = "name_ends"
 	ProbesVarNameLoops                = "name_loops"
@@ -259,6 +280,7 @@ const (
 	ProbesVarProbeSock                = "probe_sock"
 	ProbesVarProbeValue               = "probe_value"
 	ProbesVarProbeWhy                 = "probe_why"
+	ProbesVarResultWords              = "result_words"
 	ProbesVarScopeByComm              = "scope_by_comm"
 	ProbesVarScopeByCpu               = "scope_by_cpu"
 	ProbesVarScopeByUid               = "scope_by_uid"
@@ -283,6 +305,7 @@ const (
 	ProbesVarTally                    = "tally"
 	ProbesVarTallyAll                 = "tally_all"
 	ProbesVarTimes                    = "times"
+	ProbesVarUserFilter               = "user_filter"
 	ProbesVarVxlanPorts               = "vxlan_ports"
 	ProbesVarWakeupBytes              = "wakeup_bytes"
 	ProbesVarWithDetails              = "with_details"
@@ -378,6 +401,7 @@ type ProbesMapSpecs struct {
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Followed *ebpf.MapSpec `ebpf:"followed"`
 	Heads    *ebpf.MapSpec `ebpf:"heads"`
+	Hooks    *ebpf.MapSpec `ebpf:"hooks"`
 	Notes    *ebpf.MapSpec `ebpf:"notes"`
 	Owners   *ebpf.MapSpec `ebpf:"owners"`
 	Passages *ebpf.MapSpec `ebpf:"passages"`
@@ -403,6 +427,7 @@ type ProbesVariableSpecs struct {
 	HeaderBytes          *ebpf.VariableSpec `ebpf:"header_bytes"`
 	InnerMode            *ebpf.VariableSpec `ebpf:"inner_mode"`
 	LastPoint            *ebpf.VariableSpec `ebpf:"last_point"`
+	MeasureHooks         *ebpf.VariableSpec `ebpf:"measure_hooks"`
 	NameAccepts          *ebpf.VariableSpec `ebpf:"name_accepts"`
 	NameEnds             *ebpf.VariableSpec `ebpf:"name_ends"`
 	NameLoops            *ebpf.VariableSpec `ebpf:"name_loops"`
@@ -423,6 +448,7 @@ type ProbesVariableSpecs struct {
 	ProbeSock            *ebpf.VariableSpec `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.VariableSpec `ebpf:"probe_value"`
 	ProbeWhy             *ebpf.VariableSpec `ebpf:"probe_why"`
+	ResultWords          *ebpf.VariableSpec `ebpf:"result_words"`
 	ScopeByComm          *ebpf.VariableSpec `ebpf:"scope_by_comm"`
 	ScopeByCpu           *ebpf.VariableSpec `ebpf:"scope_by_cpu"`
 	ScopeByUid           *ebpf.VariableSpec `ebpf:"scope_by_uid"`
@@ -447,6 +473,7 @@ type ProbesVariableSpecs struct {
 	Tally                *ebpf.VariableSpec `ebpf:"tally"`
 	TallyAll             *ebpf.VariableSpec `ebpf:"tally_all"`
 	Times                *ebpf.VariableSpec `ebpf:"times"`
+	UserFilter           *ebpf.VariableSpec `ebpf:"user_filter"`
 	VxlanPorts           *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 	WakeupBytes          *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 	WithDetails          *ebpf.VariableSpec `ebpf:"with_details"`
@@ -477,6 +504,7 @@ type ProbesMaps struct {
 	Counters *ebpf.Map `ebpf:"counters"`
 	Followed *ebpf.Map `ebpf:"followed"`
 	Heads    *ebpf.Map `ebpf:"heads"`
+	Hooks    *ebpf.Map `ebpf:"hooks"`
 	Notes    *ebpf.Map `ebpf:"notes"`
 	Owners   *ebpf.Map `ebpf:"owners"`
 	Passages *ebpf.Map `ebpf:"passages"`
@@ -495,6 +523,7 @@ func (m *ProbesMaps) Close() error {
 		m.Counters,
 		m.Followed,
 		m.Heads,
+		m.Hooks,
 		m.Notes,
 		m.Owners,
 		m.Passages,
@@ -521,6 +550,7 @@ type ProbesVariables struct {
 	HeaderBytes          *ebpf.Variable `ebpf:"header_bytes"`
 	InnerMode            *ebpf.Variable `ebpf:"inner_mode"`
 	LastPoint            *ebpf.Variable `ebpf:"last_point"`
+	MeasureHooks         *ebpf.Variable `ebpf:"measure_hooks"`
 	NameAccepts          *ebpf.Variable `ebpf:"name_accepts"`
 	NameEnds             *ebpf.Variable `ebpf:"name_ends"`
 	NameLoops            *ebpf.Variable `ebpf:"name_loops"`
@@ -541,6 +571,7 @@ type ProbesVariables struct {
 	ProbeSock            *ebpf.Variable `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.Variable `ebpf:"probe_value"`
 	ProbeWhy             *ebpf.Variable `ebpf:"probe_why"`
+	ResultWords          *ebpf.Variable `ebpf:"result_words"`
 	ScopeByComm          *ebpf.Variable `ebpf:"scope_by_comm"`
 	ScopeByCpu           *ebpf.Variable `ebpf:"scope_by_cpu"`
 	ScopeByUid           *ebpf.Variable `ebpf:"scope_by_uid"`
@@ -565,6 +596,7 @@ type ProbesVariables struct {
 	Tally                *ebpf.Variable `ebpf:"tally"`
 	TallyAll             *ebpf.Variable `ebpf:"tally_all"`
 	Times                *ebpf.Variable `ebpf:"times"`
+	UserFilter           *ebpf.Variable `ebpf:"user_filter"`
 	VxlanPorts           *ebpf.Variable `ebpf:"vxlan_ports"`
 	WakeupBytes          *ebpf.Variable `ebpf:"wakeup_bytes"`
 	WithDetails          *ebpf.Variable `ebpf:"with_details"`

@@ -20,7 +20,7 @@ var arrows = map[string][]string{
 	"extensions":       {},
 	"internal/kernel":  {},
 	"internal/plan":    {"filter"},
-	"internal/prog":    {"bpf", "filter", "internal/plan"},
+	"internal/prog":    {"bpf", "extensions", "filter", "internal/plan"},
 	"internal/session": {"bpf", "internal/plan", "internal/prog"},
 	"internal/event":   {},
 	"internal/packet":  {"internal/event"},
@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 	"internal/drops":   {"bpf", "internal/sink"},
 	"internal/gather":  {"internal/event", "internal/packet", "internal/sink"},
 	"cmd/netcap": {
-		"filter", "internal/capture", "internal/drops", "internal/event", "internal/gather", "internal/kernel", "internal/plan",
+		"extensions", "filter", "internal/capture", "internal/drops", "internal/event", "internal/gather", "internal/kernel", "internal/plan",
 		"internal/prog", "internal/session", "internal/sink",
 	},
 }

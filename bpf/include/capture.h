@@ -5,6 +5,7 @@
 #include "details.h"
 #include "scope.h"
 #include "follow.h"
+#include "hook.h"
 #include "supply.h"
 #include "tally.h"
 #include "tunnel.h"
@@ -283,7 +284,7 @@ static __always_inline bool matches(struct slot *slot)
 static __always_inline void note_stack(void *ctx, struct slot *slot)
 {
 	if (stack_depth)
-		bpf_get_stack(ctx, &slot->stack[POINTS_MAX + STACK_MAX - stack_depth], 8 * stack_depth, 0);
+		bpf_get_stack(ctx, &slot->stack[RESULT_WORDS + POINTS_MAX + STACK_MAX - stack_depth], 8 * stack_depth, 0);
 }
 
 /* ctx is that of the attach shell, or 0 if it has noted the stack. */
@@ -304,6 +305,8 @@ static __always_inline __u32 examine(void *ctx, struct slot *slot, const bool is
 	if (!follow || !slot->hit.trail) {
 		if (!matches(slot))
 			return COUNT(rejected_filter);
+		if (user_filter && !netcap_filter_hook(slot->hit.slot))
+			return COUNT(rejected_hook);
 		if (follow && !is_frame)
 			begin_trail(slot);
 	}
@@ -314,6 +317,8 @@ static __always_inline __u32 examine(void *ctx, struct slot *slot, const bool is
 	if (verdict == COUNT(captured)) {
 		if (ctx)
 			note_stack(ctx, slot);
+		if (result_words)
+			netcap_action_hook(slot->hit.slot);
 		verdict = netcap_submit(slot->hit.slot);
 	}
 	if (follow && (verdict == COUNT(captured) || verdict == COUNT(timed) || verdict == COUNT(lost_ring)))
@@ -331,14 +336,19 @@ struct target {
 	__u32 moment; /* enum moment */
 	__u64 location; /* who frees the skb, or 0 */
 	__u32 reason;	/* all ones if there is none */
+	__u32 registers; /* the context is a struct pt_regs, else the arguments one by one */
 };
 
-static __always_inline struct slot *prepare(const struct target *target, __u32 cpu)
+static __always_inline struct slot *prepare(void *ctx, const struct target *target, __u32 cpu)
 {
 	struct slot *slot = claim(cpu);
 
 	if (!slot)
 		return 0;
+	if (user_filter || result_words) {
+		slot->hit.context = (__u64)ctx;
+		slot->hit.registers = target->registers;
+	}
 	slot->hit.skb = target->skb;
 	slot->hit.shown = (__u64)target->skb;
 	slot->hit.sk = target->sk;
@@ -365,7 +375,7 @@ static __always_inline int capture(void *ctx, const struct target *target)
 	 */
 	__sync_fetch_and_add(&counts->hits, 1);
 	if (target->skb) {
-		struct slot *slot = prepare(target, cpu);
+		struct slot *slot = prepare(ctx, target, cpu);
 
 		verdict = COUNT(lost_nested);
 		if (slot) {
@@ -411,7 +421,7 @@ static __always_inline int capture_list(void *ctx, struct target *target)
 		__sync_fetch_and_add((__u64 *)counts + (verdict & (COUNTS - 1)), 1);
 		return 0;
 	}
-	slot = prepare(target, cpu);
+	slot = prepare(ctx, target, cpu);
 	if (slot)
 		note_stack(ctx, slot); /* a function that is not static has no ctx on v5.10 */
 	for (int i = 0; i < LIST_MAX; i++) {
@@ -476,7 +486,7 @@ static __always_inline int capture_frame(void *ctx, const struct target *target)
 		return 0;
 	__sync_fetch_and_add(&counts->hits, 1);
 	if (xdp) {
-		struct slot *slot = prepare(target, cpu);
+		struct slot *slot = prepare(ctx, target, cpu);
 
 		verdict = COUNT(lost_nested);
 		if (slot) {

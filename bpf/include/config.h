@@ -152,6 +152,17 @@ volatile const __u64 slow_limit = 0;
 /* how many times go before the stack */
 volatile const __u32 times = 0;
 
+/* there is a filter of the user's own */
+volatile const __u32 user_filter = 0;
+
+/* how many words the result of the user's action takes, 1 for its return value alone;
+ * 0: there is no action. It takes details.
+ */
+volatile const __u32 result_words = 0;
+
+/* hooks are timed */
+volatile const __u32 measure_hooks = 0;
+
 /* packets are counted by what they have in common, and do not go to the ring
  * buffer
  */

@@ -107,6 +107,31 @@ enum moment {
  */
 #define STACK_MAX 127
 
+/* What the user's action has found out stands in front of all that: its return value
+ * in one word, and so many more as the plan asks for.
+ */
+#define RESULT_MAX 512
+#define RESULT_WORDS (1 + RESULT_MAX / 8)
+
+/* What a hook is told of a hit. extensions/include/dialect.h has the same struct. */
+#define HOOK_ARGUMENTS 6
+struct hook_call {
+	__u64 skb;    /* address of the sk_buff; of the xdp_buff if there is none yet */
+	__u64 sk;     /* the function's own socket argument, or 0 */
+	__u64 extra;  /* the extra argument of the probe, or 0 */
+	__u32 len;    /* bytes of the whole packet */
+	__u32 probe;  /* position in the plan */
+	__u64 arguments[HOOK_ARGUMENTS]; /* of the function or tracepoint, as far as it has them */
+};
+
+/* What hooks have cost. */
+struct hook_work {
+	__u64 runs;	   /* counted if the run asks for it, as nanoseconds are */
+	__u64 nanoseconds;
+	__u64 faults;	   /* reads of memory that is not there */
+	__u64 unused;
+};
+
 /* What is known of a hit beyond its packet. It stands in front of struct event
  * if the plan asks for it. Numbers that are not known are 0, but for uid.
  */
@@ -274,7 +299,8 @@ struct counts {
 	__u64 rejected_no_owner;   /* the scope asks whose socket it is, and nobody knows */
 	__u64 follow_full;	   /* no hits: skbs that could not be followed for want of room */
 	__u64 timed;		   /* in the kernel, and not sent */
-	__u64 unused[11];
+	__u64 rejected_hook;	   /* the user's filter returned 0 */
+	__u64 unused[10];
 };
 
 /* A power of two, so that a mask proves an index to the verifier, and whole

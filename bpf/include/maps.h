@@ -62,7 +62,9 @@ struct hit {
 	__u32 reason;	/* all ones if there is none */
 	__u8 why;     /* enum why */
 	__u8 fresh;   /* the skb is not followed yet */
-	__u8 unused[2];
+	__u8 registers; /* the context is a struct pt_regs, else the arguments one by one */
+	__u8 unused;
+	__u64 context; /* address of the context of the program */
 };
 
 /* What is known of the packet. Lengths in bytes. */
@@ -103,7 +105,10 @@ struct slot {
 	struct tally_key key;
 	struct tally_row row;
 	struct way way;
-	__u64 stack[POINTS_MAX + STACK_MAX]; /* its last times + stack_depth words are used */
+	struct hook_call call;
+	__u64 result[RESULT_WORDS - 1];
+	/* its last result_words + times + stack_depth words are used */
+	__u64 stack[RESULT_WORDS + POINTS_MAX + STACK_MAX];
 	struct details details; /* must follow stack, */
 	struct event event;	/* this details, and packet event: all go out in one piece */
 	__u8 packet[2 * CHUNK];

@@ -114,9 +114,9 @@ static __always_inline long send(struct slot *slot, __u64 filled)
 	slot->event.caplen = filled;
 	filled &= 2 * CHUNK - 1;
 	asm volatile("" : "+r"(filled));
-	if (with_details && (times || stack_depth))
-		return bpf_ringbuf_output(&ring, &slot->stack[POINTS_MAX + STACK_MAX - stack_depth - times],
-					  8 * (times + stack_depth) + sizeof(slot->details) + sizeof(slot->event) + filled, flags);
+	if (with_details && (result_words || times || stack_depth))
+		return bpf_ringbuf_output(&ring, &slot->stack[RESULT_WORDS + POINTS_MAX + STACK_MAX - stack_depth - times - result_words],
+					  8 * (result_words + times + stack_depth) + sizeof(slot->details) + sizeof(slot->event) + filled, flags);
 	if (with_details)
 		return bpf_ringbuf_output(&ring, &slot->details,
 					  sizeof(slot->details) + sizeof(slot->event) + filled, flags);

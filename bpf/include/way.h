@@ -181,7 +181,7 @@ GLOBAL int netcap_pass(__u32 place)
 		return COUNT(timed);
 	for (__u32 i = 0; i < POINTS_MAX; i++)
 		if (i < times)
-			slot->stack[POINTS_MAX + STACK_MAX - stack_depth - times + i] = way->first[i];
+			slot->stack[RESULT_WORDS + POINTS_MAX + STACK_MAX - stack_depth - times + i] = way->first[i];
 	return COUNT(captured);
 }
 

@@ -63,6 +63,7 @@ func newDrops(io stdio) *cobra.Command {
 	s.addScopeFlags(f)
 	f.Var((*noDeviceFlag)(&s.request.DropNoDevice), "no-device", "with -i, --ifname or --netns: `keep|drop` packets of which nobody knows the device")
 	f.StringVar(&o.sort, "sort", string(drops.ByRate), "put the rows in the `ORDER` of rate, total, reason or location")
+	s.hooks.addHookFilterFlags(f)
 	f.BoolVar(&o.once, "once", false, "print one table at the end")
 	f.Var(&s.duration, "duration", "end after `TIME`, as in 30s or 5m (default 10s with --once)")
 	f.Var(&o.interval, "interval", "print a table every `TIME`")
@@ -117,6 +118,9 @@ func (o *dropsOptions) run(ctx context.Context, io stdio) (err error) {
 	s := &o.skb
 	system := kernel.New()
 	go func() { _ = system.LoadBTF() }()
+	if err := s.prepareHooks(ctx, system, io); err != nil {
+		return err
+	}
 	p, err := plan.Resolve(s.request, system)
 	if err != nil {
 		return err

@@ -277,3 +277,16 @@ do where they cannot.
 
 Every feature is tried out, with programs that do nothing and are gone before
 the next line. Exit status 1 if functions cannot be probed here.`
+
+const hookLong = `Build C of your own, so that it runs on machines without a compiler.
+
+A hook is a file of C with a function that netcap calls for each packet:
+xcap_user_filter decides whether it is shown, xcap_user_action finds something
+out that is shown with it. --user-filter and --user-action take the file itself
+where clang is installed, and objects everywhere.`
+
+const hookBuildLong = `Compile FILE to OBJECT. It takes clang and the types of the running kernel.
+
+OBJECT runs on other kernels as well: places of fields are looked up there
+(CO-RE), and a field that a kernel does not have is an error when it is used on
+that one. --user-filter and --user-action take it without a compiler.`

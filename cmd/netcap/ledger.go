@@ -20,6 +20,7 @@ type share struct {
 func rejections(c session.Counts, p *plan.Plan) []share {
 	return []share{
 		{c.RejectedFilter, "did not match the expression", ""},
+		{c.RejectedHook, "your filter did not want", ""},
 		{c.RejectedScope, outOfScope(&p.Scope), ""},
 		{c.RejectedNoDevice, "had no device", ""},
 		{c.RejectedNoSkb, "without an skb", ""},

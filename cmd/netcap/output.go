@@ -359,6 +359,10 @@ func (o *skbOptions) newSink(d destination, p *plan.Plan, system *kernel.System,
 	case o.stack:
 		shown.Stack, shown.StackColor = true, o.colorOf(d, io)
 	}
+	if a := o.hooks.loaded.action; a != nil && (!o.gather.on || d.kind == kindJSON || d.kind == kindPcapng) {
+		shown.Result, shown.ResultJSON = a.Layout.Append, a.Layout.AppendJSON
+		shown.ResultColor = o.hooks.colorFor(d.path == "-" && sink.IsTerminal(io.out))
+	}
 	for _, probe := range p.Probes {
 		shown.Names = append(shown.Names, probe.Name)
 		shown.Extra = append(shown.Extra, probe.Extra >= 0)

@@ -35,7 +35,7 @@ func newRoot(io stdio) *cobra.Command {
 	root.SetOut(io.out)
 	root.SetErr(io.err)
 	root.SetFlagErrorFunc(asUsage)
-	root.AddCommand(newSkb(io), newDrops(io), newGather(io), newList(io), newDoctor(io), newVersion(io), newMan())
+	root.AddCommand(newSkb(io), newDrops(io), newGather(io), newHook(io), newList(io), newDoctor(io), newVersion(io), newMan())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
@@ -56,7 +56,7 @@ func newRoot(io stdio) *cobra.Command {
 func noCommand(name string) error {
 	return &usageError{
 		fmt.Sprintf("there is no command %q", name),
-		"the commands are skb, drops, gather, list, doctor and version; to trace packets: netcap skb -f icmp_rcv@1",
+		"the commands are skb, drops, gather, hook, list, doctor and version; to trace packets: netcap skb -f icmp_rcv@1",
 	}
 }
 

@@ -38,6 +38,7 @@ type skbOptions struct {
 	tcpdumpFlags string
 	tcpdumpArgs  []string // of tcpdumpFlags, split
 	outputOptions
+	hooks       hookOptions
 	rotate      int
 	fieldLists  []string
 	fields      sink.Fields // of fieldLists, nil if there are none
@@ -132,6 +133,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.BoolVarP(&o.stack, "stack-dump", "S", false, "show the kernel stack under each packet")
 	f.StringVar(&o.stackColor, "stack-dump-color", "", "with -S: the `COLOR` of stacks: "+strings.Join(sink.Colors(), ", ")+" or none (default green on a terminal)")
 	f.IntVar(&o.stackDepth, "stack-depth", defaultStackDepth, fmt.Sprintf("with -S: show the innermost `N` functions of a stack, %d at most", plan.MaxStackDepth))
+	o.hooks.addHookFlags(f)
 	o.gather.addFlags(f)
 	f.BoolVar(&o.segment, "segment", false, "show large packets as those that go over the wire in their place")
 	f.BoolVar(&o.fixChecksum, "fix-checksum", false, "fill in the checksums that are left to the device")
@@ -152,7 +154,7 @@ func newSkb(io stdio) *cobra.Command {
 		if name == "capture-max-size" {
 			name = "snaplen"
 		}
-		return pflag.NormalizedName(name)
+		return pflag.NormalizedName(hookFlagName(name))
 	})
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"output":              completeOutputs,
@@ -168,6 +170,7 @@ func newSkb(io stdio) *cobra.Command {
 		"fields":              completeFields,
 		"gather-by":           cobra.FixedCompletions([]string{gatherAuto, gatherSkb, gatherContent}, cobra.ShellCompDirectiveNoFileComp),
 		"gather-output-color": cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
+		"user-output-color":   cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
 		"stack-dump-color":    cobra.FixedCompletions(append(sink.Colors(), colorNone), cobra.ShellCompDirectiveNoFileComp),
 		"ifname":              completeInterfaces,
 		"netns":               completeNetns,
@@ -229,6 +232,9 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return err
 	}
 	if err := o.gather.complete(f, &o.request); err != nil {
+		return err
+	}
+	if err := o.hooks.complete(f); err != nil {
 		return err
 	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
@@ -300,6 +306,9 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	// Reading the kernel's types takes longest of all: begin with it. Resolve
 	// meets the error, if there is one.
 	go func() { _ = system.LoadBTF() }()
+	if err := o.prepareHooks(ctx, system, io); err != nil {
+		return err
+	}
 	p, err := plan.Resolve(o.request, system)
 	if err != nil {
 		return err
@@ -394,7 +403,7 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	loop := &capture.Loop{
 		Source:  s.Reader(),
-		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details, Points: p.Times(), Stack: p.StackDepth, Own: o.names.own, Depth: o.stackDepth},
+		Decoder: &event.Decoder{Probes: len(p.Probes), Details: p.Details, Result: p.ResultWords, Points: p.Times(), Stack: p.StackDepth, Own: o.names.own, Depth: o.stackDepth},
 		Sink:    out,
 		Offset: func() (time.Duration, error) {
 			err := clock.Refresh()
@@ -451,6 +460,9 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 			counts = counts[:len(pointsOf(p))]
 		}
 		printLedger(io.err, p, loop, counts, o.verbose, len(o.files()) > 0, err)
+		if hookErr := o.hooks.printWork(io.err, s, o.verbose); hookErr != nil {
+			return errors.Join(err, hookErr)
+		}
 		if o.gather.on {
 			fmt.Fprintf(io.err, "%s gathered\n", plural(o.gather.joins.Statistics.Packets, "packet"))
 		}
@@ -463,6 +475,16 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		return strict(counts)
 	}
 	return err
+}
+
+// prepareHooks compiles C of the user's own.
+func (o *skbOptions) prepareHooks(ctx context.Context, system *kernel.System, io stdio) error {
+	o.request.MeasureHooks = o.verbose
+	err := o.hooks.prepare(ctx, system, &o.request, func(format string, a ...any) { o.tell(io, format, a...) })
+	if err != nil && ctx.Err() != nil {
+		return &runError{errors.New("interrupted before the probes were attached"), ""}
+	}
+	return showLog(io, err)
 }
 
 // open loads and attaches a plan. What this kernel turns out not to have is done
@@ -482,10 +504,12 @@ func (o *skbOptions) open(ctx context.Context, p *plan.Plan, bodies prog.Bodies,
 	}
 	verified := false
 	for {
+		o.hooks.addTo(&bodies)
 		spec, err := prog.Build(p, bodies, prog.Machine{CPUs: cpus, Exchange: exchange})
 		if err != nil {
 			return nil, err
 		}
+		o.hooks.programs = spec.Programs
 		s, err := session.Open(ctx, p, spec, cpus, session.Options{
 			Types: system.BTF(), Addresses: system.Addresses, Progress: show.step, Sockets: system.SocketOwners,
 		})
@@ -725,6 +749,11 @@ func (o *skbOptions) explain(io stdio, system *kernel.System, err error) error {
 	var verifier *ebpf.VerifierError
 	if errors.As(err, &verifier) && o.verbose {
 		fmt.Fprintf(io.err, "%+v\n", verifier)
+	}
+	if verifier != nil {
+		if blamed := o.hooks.blame(err); blamed != nil {
+			return blamed
+		}
 	}
 	step, symbol, asked := kernel.StepLoad, "", "load the programs"
 	var follow *session.FollowError

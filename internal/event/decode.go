@@ -31,6 +31,9 @@ type Decoder struct {
 	// Stack is how many addresses of the kernel stack stand before the details, as
 	// the session was built for a plan with that depth. It takes Details.
 	Stack int
+	// Result is how many words of the user's own action stand before all that, as the
+	// session was built for a plan with so many. It takes Details.
+	Result int
 	// Points is how many times of points stand before those, as the session was built for
 	// a plan with so many. It takes Details.
 	Points int
@@ -85,6 +88,16 @@ func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 	}
 	order := binary.NativeEndian
 	d.stack, d.passed = d.stack[:0], d.passed[:0]
+	var returned uint64
+	var result []byte
+	// The return of a call has none of these.
+	if d.Result > 0 && len(b) > size {
+		if len(b) < 8*d.Result+size {
+			return false, fmt.Errorf("decode event: %d bytes, a result of %d words and a header take %d", len(b), d.Result, 8*d.Result+size)
+		}
+		returned, result = order.Uint64(b), b[8:8*d.Result:8*d.Result]
+		b = b[8*d.Result:]
+	}
 	// The return of a call has no times either.
 	if d.Points > 0 && len(b) > size {
 		if len(b) < 8*d.Points+size {
@@ -170,6 +183,9 @@ func (d *Decoder) Decode(b []byte, r *Record) (bool, error) {
 	}
 	if d.Details {
 		r.Details = &d.details
+	}
+	if result != nil {
+		r.Returned, r.Result = returned, result
 	}
 	if len(d.passed) > 0 {
 		r.Passed = d.passed

@@ -50,6 +50,10 @@ type Record struct {
 	// Passed has for each probe when the packet was first there, in nanoseconds of
 	// CLOCK_MONOTONIC and 0 if it was not; nil unless packets are timed in the kernel.
 	Passed []uint64
+	// Returned is what the user's own action has returned: 0 for nothing to be shown. Result
+	// is what it has found out, nil if there is no action.
+	Returned uint64
+	Result   []byte
 	// Stack has the addresses of the kernel stack, the innermost first; nil if
 	// the session does not collect stacks.
 	Stack []uint64
@@ -61,6 +65,7 @@ func (r *Record) Clone() *Record {
 	c.Data = append([]byte(nil), r.Data...)
 	c.Passed = append([]uint64(nil), r.Passed...)
 	c.Stack = append([]uint64(nil), r.Stack...)
+	c.Result = append([]byte(nil), r.Result...)
 	if r.Details != nil {
 		details := *r.Details
 		c.Details = &details

@@ -55,6 +55,13 @@ type Plan struct {
 	// StackDepth is how many addresses of the kernel stack each packet comes with
 	// at most, 0 for none.
 	StackDepth int
+	// UserFilter: a filter of the user's own decides after the expression.
+	UserFilter bool
+	// ResultWords is how many words of 64 bits what the user's own action finds out takes, with
+	// its return value in the first; 0 if there is no action.
+	ResultWords int
+	// MeasureHooks: the time that both take is counted.
+	MeasureHooks bool
 	// Tally is nil unless packets are to be counted instead of shown.
 	Tally *Tally
 	// Follow shows packets from their first match on, whatever becomes of them.
@@ -169,6 +176,12 @@ func (p *Plan) String() string {
 		for i, text := range p.followed() {
 			row([]string{"follow", ""}[i], "%s", text)
 		}
+	}
+	if p.UserFilter {
+		row("user filter", "after the expression, before the packet is copied")
+	}
+	if p.ResultWords > 0 {
+		row("user action", "finds out %d bytes", 8*(p.ResultWords-1))
 	}
 	if p.Timing != nil {
 		row("timing", "%s", p.Timing)

@@ -51,6 +51,13 @@ type Request struct {
 	StackDepth int
 	// Details asks for what is known of a hit beyond its packet.
 	Details bool
+	// UserFilter asks for packets that a filter of the user's own wants.
+	UserFilter bool
+	// UserAction asks for what an action of the user's own finds out, ResultSize bytes of it.
+	UserAction bool
+	ResultSize int
+	// MeasureHooks asks for the time that both take.
+	MeasureHooks bool
 	// Timing asks for packets to be timed in the kernel from probe to probe. It takes
 	// Follow. nil for no.
 	Timing *TimingRequest

@@ -105,6 +105,10 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 			Fact: fmt.Sprintf("the kernel collects 1 to %d", MaxStackDepth)}
 	}
 	p.StackDepth = req.StackDepth
+	p.UserFilter, p.MeasureHooks = req.UserFilter, req.MeasureHooks
+	if req.UserAction {
+		p.Details, p.ResultWords = true, 1+(req.ResultSize+7)/8
+	}
 	if err := p.chooseBackends(req.Backend); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/netcap-project/netcap/bpf"
+	"github.com/netcap-project/netcap/extensions"
 	"github.com/netcap-project/netcap/filter"
 	"github.com/netcap-project/netcap/internal/plan"
 )
@@ -57,6 +58,9 @@ const (
 // does not exist.
 type Bodies struct {
 	Filter, Inner asm.Instructions
+	// UserFilter and UserAction are the user's own, for the places [FilterPlace] and
+	// [ActionPlace]; nil if the plan has none.
+	UserFilter, UserAction *extensions.Hook
 }
 
 // Program is one BPF program of a plan, and the probes that it serves.
@@ -205,6 +209,9 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 			if err := dropTiming(program, p); err != nil {
 				return nil, err
 			}
+			if err := putHooks(program, p, bodies); err != nil {
+				return nil, err
+			}
 		}
 		if err := setProbeConstants(spec, program, made.Probes[0], first); err != nil {
 			return nil, err
@@ -239,6 +246,9 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 		}
 	}
 	if err := buildTiming(spec, p); err != nil {
+		return nil, err
+	}
+	if err := buildUserHooks(spec, p, bodies); err != nil {
 		return nil, err
 	}
 	keepLearners(spec, shells, p)
@@ -338,6 +348,7 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 	maps.Copy(constants, scopeConstants(p))
 	maps.Copy(constants, tallyConstants(p))
 	maps.Copy(constants, timingConstants(p))
+	maps.Copy(constants, hookConstants(p))
 	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set constant %s: %w", name, err)

@@ -24,6 +24,8 @@ type Counts struct {
 
 	// RejectedFilter: the expression did not match.
 	RejectedFilter uint64
+	// RejectedHook: the user's own filter returned 0.
+	RejectedHook uint64
 	// RejectedScope: the skb is out of the scope, on another device than that of -i
 	// for example.
 	RejectedScope uint64
@@ -87,6 +89,7 @@ func (c *Counts) Add(other Counts) {
 	c.Captured += other.Captured
 	c.Timed += other.Timed
 	c.RejectedFilter += other.RejectedFilter
+	c.RejectedHook += other.RejectedHook
 	c.RejectedScope += other.RejectedScope
 	c.RejectedNoDevice += other.RejectedNoDevice
 	c.RejectedNoSkb += other.RejectedNoSkb
@@ -109,7 +112,7 @@ func (c *Counts) Add(other Counts) {
 
 // Rejected is the sum of all rejections.
 func (c Counts) Rejected() uint64 {
-	return c.RejectedFilter + c.RejectedScope + c.RejectedNoDevice + c.RejectedNoSkb + c.RejectedNoPacket + c.RejectedIncomplete +
+	return c.RejectedFilter + c.RejectedHook + c.RejectedScope + c.RejectedNoDevice + c.RejectedNoSkb + c.RejectedNoPacket + c.RejectedIncomplete +
 		c.RejectedNoOwner
 }
 
@@ -140,6 +143,7 @@ func (s *Session) Counts() ([]Counts, error) {
 				Captured:           n.Captured,
 				Timed:              n.Timed,
 				RejectedFilter:     n.RejectedFilter,
+				RejectedHook:       n.RejectedHook,
 				RejectedScope:      n.RejectedScope,
 				RejectedNoDevice:   n.RejectedNoDevice,
 				RejectedNoSkb:      n.RejectedNoSkb,

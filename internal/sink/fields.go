@@ -216,6 +216,12 @@ type Shown struct {
 	// StackColor, one of [Colors] or "".
 	Stack      bool
 	StackColor string
+	// Result appends what the user's own action has found out, in braces, given its
+	// bytes; ResultJSON the same as a JSON object. nil if there is no action. It stands under the
+	// text of a packet in the colour ResultColor, one of [Colors] or "".
+	Result      func(b, data []byte) []byte
+	ResultJSON  func(b, data []byte) []byte
+	ResultColor string
 	// Before appends what stands above the text of the record that is being written, as
 	// whole lines; nil for nothing.
 	Before func(b []byte) []byte
@@ -232,7 +238,7 @@ type Shown struct {
 type margin struct {
 	Shown
 	widths  []int  // by position in Fields
-	packets uint64 // whose stack was written
+	packets uint64 // whose stack or result may have been written
 }
 
 func newMargin(s Shown) *margin {
@@ -252,7 +258,7 @@ func newMargin(s Shown) *margin {
 
 // empty tells whether there is never anything to write.
 func (m *margin) empty() bool {
-	return len(m.Fields) == 0 && m.Value == nil && !m.Provenance && !m.Drops && !m.Stack && m.Before == nil
+	return len(m.Fields) == 0 && m.Value == nil && !m.Provenance && !m.Drops && !m.Stack && m.Result == nil && m.Before == nil
 }
 
 // appendPrefix appends what stands before each line of the packet of r.

@@ -105,6 +105,10 @@ func (f *jsonFormat) record(b []byte, r *event.Record) []byte {
 			b = append(b, ',')
 		}
 	}
+	if f.Shown.ResultJSON != nil && shows(r) {
+		b = append(b, `"user_action":`...)
+		b = append(f.Shown.ResultJSON(b, r.Result), ',')
+	}
 	if len(r.Stack) > 0 {
 		b = append(b, `"stack":[`...)
 		for _, address := range r.Stack {

@@ -76,6 +76,10 @@ func (m *remarks) appendRemark(b []byte, r *event.Record) []byte {
 			b = b[:before]
 		}
 	}
+	if m.margin.Result != nil && shows(r) {
+		next()
+		b = m.margin.Result(append(b, "user action "...), r.Result)
+	}
 	if m.margin.Remark != nil {
 		before := len(b)
 		next()

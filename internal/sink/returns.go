@@ -60,6 +60,7 @@ type hold struct {
 	details      event.Details
 	data         []byte
 	stack        []uint64
+	result       []byte
 	older, newer *hold
 }
 
@@ -141,6 +142,10 @@ func (s *Returns) entry(r *event.Record) error {
 	h.data = append(h.data[:0], r.Data...)
 	h.stack = append(h.stack[:0], r.Stack...)
 	h.record.Data, h.record.Details, h.record.Stack = h.data, &h.details, h.stack
+	if r.Result != nil {
+		h.result = append(h.result[:0], r.Result...)
+		h.record.Result = h.result
+	}
 	h.older, h.newer = s.newest, nil
 	if s.newest != nil {
 		s.newest.newer = h

@@ -18,6 +18,7 @@ type stored struct {
 	data    []byte
 	stack   []uint64
 	passed  []uint64
+	result  []byte
 }
 
 // NewRotate keeps the last n packets for a file that is not open yet. Their memory
@@ -55,6 +56,10 @@ func (s *stored) keep(r *event.Record) {
 	s.stack = append(s.stack[:0], r.Stack...)
 	s.passed = append(s.passed[:0], r.Passed...)
 	s.record.Data, s.record.Stack, s.record.Passed = s.data, s.stack, s.passed
+	if r.Result != nil {
+		s.result = append(s.result[:0], r.Result...)
+		s.record.Result = s.result
+	}
 	if r.Details != nil {
 		s.details = *r.Details
 		s.record.Details = &s.details

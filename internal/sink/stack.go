@@ -38,14 +38,25 @@ func (m *margin) appendBefore(b []byte) []byte {
 	return m.Before(b)
 }
 
-// appendAfter appends what stands under the text of a packet: its kernel stack,
-// the innermost function first. Packets are numbered from 0.
+// appendAfter appends what stands under the text of a packet: what the user's own action has
+// found out, and its kernel stack, the innermost function first. Packets are numbered from 0.
 func (m *margin) appendAfter(b []byte, r *event.Record) []byte {
+	n := m.packets
+	m.packets++
+	if m.Result != nil && shows(r) {
+		b = append(b, colors()[m.ResultColor]...)
+		b = append(b, "--> No "...)
+		b = strconv.AppendUint(b, n, 10)
+		b = append(b, "'s pkt User Action >> "...)
+		b = m.Result(b, r.Result)
+		if m.ResultColor != "" {
+			b = append(b, colorReset...)
+		}
+		b = append(b, '\n')
+	}
 	if !m.Stack {
 		return b
 	}
-	n := m.packets
-	m.packets++
 	color := colors()[m.StackColor]
 	b = append(b, color...)
 	b = append(b, "--> No "...)
@@ -65,6 +76,9 @@ func (m *margin) appendAfter(b []byte, r *event.Record) []byte {
 	}
 	return b
 }
+
+// shows tells whether the user's own action has found something out, and wants it shown.
+func shows(r *event.Record) bool { return r.Result != nil && r.Returned != 0 }
 
 // AppendFrame appends an address of a stack: symbol+0xoffset and its module.
 func AppendFrame(b []byte, names Names, address uint64) []byte {
