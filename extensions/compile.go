@@ -40,7 +40,7 @@ func Compile(ctx context.Context, s *Source, o Options) (*Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	elf, said, err := runClang(ctx, o.Clang, s.Dir, text)
+	elf, said, err := runClang(ctx, o.Clang, s.Dir, text, s.quiet)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -108,11 +108,14 @@ func resultTag(kind Kind) string {
 }
 
 // runClang compiles text to an ELF object, both by pipe.
-func runClang(ctx context.Context, clang, dir, text string) (elf []byte, said string, err error) {
+func runClang(ctx context.Context, clang, dir, text string, one bool) (elf []byte, said string, err error) {
 	args := []string{
 		"-target", "bpf", "-mcpu=v3", "-O2", "-g",
 		"-nostdinc", "-ffreestanding", "-fno-builtin-printf", "-fno-jump-tables", "-fno-stack-protector", "-fno-color-diagnostics",
-		"-std=gnu11", "-fms-extensions", "-Wno-everything", "-Werror=implicit-function-declaration", "-Wreturn-type", "-ferror-limit=8",
+		"-std=gnu11", "-fms-extensions", "-Wno-everything", "-Werror=implicit-function-declaration", "-Wreturn-type",
+	}
+	if one { // the same is in several places
+		args = append(args, "-ferror-limit=1")
 	}
 	if dir != "" {
 		args = append(args, "-iquote", dir)
@@ -134,10 +137,37 @@ func (s *Source) refused(clang, said string, err error) error {
 	if !errors.As(err, &exit) {
 		e.Reason, e.machine = fmt.Sprintf("%s: %v", clang, err), true
 	}
+	if line := openBrace(s.Text); line > 0 && !s.quiet {
+		e.Line, e.Reason, e.hint = line, "the { in this line has no }", ""
+	}
+	if strings.Contains(said, "uilt-in function '__") {
+		e.hint = "BPF has no floating point, and no division of signed numbers"
+	}
 	if s.quiet {
-		e.hint = "it is one expression of C; skb, sk, dev, call and the words of the kernel can be used"
+		e.hint = "skb is the packet and sk its socket; for more than an expression use a file"
 	}
 	return e
+}
+
+// openBrace is the line of the first brace that is not closed, 0 if all are.
+func openBrace(text string) int {
+	var open []int
+	clean := bare(text)
+	for i := range len(clean) {
+		switch clean[i] {
+		case '{':
+			open = append(open, i)
+		case '}':
+			if len(open) == 0 {
+				return 0
+			}
+			open = open[:len(open)-1]
+		}
+	}
+	if len(open) == 0 {
+		return 0
+	}
+	return lineOf(clean, open[0])
 }
 
 // firstError is the first error of clang in one line.

@@ -2,6 +2,7 @@ package extensions
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -24,7 +25,7 @@ func NewWhere(expression string) (*Source, error) {
 	if err := checkExpression(name, expression); err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf("#line 1 \"netcap\"\n%sstatic __always_inline int netcap_expression(const struct netcap_call *call, void *user)\n{\n%s\treturn (\n#line 1 %q\n%s\n#line 9 \"netcap\"\n) != 0;\n}\n",
+	text := fmt.Sprintf("#line 1 \"netcap\"\n%sstatic __always_inline int netcap_expression(const struct netcap_call *call, void *user)\n{\n%s\treturn (\n#line 1 %q\n%s )\n#line 9 \"netcap\"\n != 0;\n}\n",
 		socketOf, preludeNames, name, oneLine(expression))
 	return &Source{Name: name, Text: text, Kind: Filter, quiet: true, expression: oneLine(expression)}, nil
 }
@@ -51,7 +52,7 @@ func NewShow(list string) (*Source, error) {
 		}
 		field := fmt.Sprintf("f%d", i)
 		s.labels[field] = strings.TrimSpace(expression)
-		line := fmt.Sprintf("\n#line 1 %q\n%s\n#line 9 \"netcap\"\n", name, oneLine(expression))
+		line := fmt.Sprintf("(\n#line 1 %q\n%s )\n#line 9 \"netcap\"\n", name, oneLine(expression))
 		letter := ""
 		if v != "" {
 			parsed, _ := parseVerb(v)
@@ -61,17 +62,17 @@ func NewShow(list string) (*Source, error) {
 		switch letter {
 		case "s":
 			fmt.Fprintf(&fields, "\tchar %s[64];\n", field)
-			fmt.Fprintf(&body, "\tbpf_probe_read_kernel_str(user->%s, sizeof(user->%s), (const void *)(long)(%s));\n", field, field, line)
+			fmt.Fprintf(&body, "\tbpf_probe_read_kernel_str(user->%s, sizeof(user->%s), (const void *)(long)%s);\n", field, field, line)
 		case "mac":
 			fmt.Fprintf(&fields, "\tu8 %s[6];\n", field)
-			fmt.Fprintf(&body, "\tbpf_probe_read_kernel(user->%s, 6, (const void *)(long)(%s));\n", field, line)
+			fmt.Fprintf(&body, "\tbpf_probe_read_kernel(user->%s, 6, (const void *)(long)%s);\n", field, line)
 		case "ip6":
 			fmt.Fprintf(&fields, "\tu8 %s[16];\n", field)
-			fmt.Fprintf(&body, "\tbpf_probe_read_kernel(user->%s, 16, (const void *)&(%s));\n", field, line)
+			fmt.Fprintf(&body, "\tbpf_probe_read_kernel(user->%s, 16, (const void *)&%s);\n", field, line)
 		default:
-			fmt.Fprintf(&fields, "\ttypeof(_Generic((0, (%s)), char *: *(struct netcap_text *)0, const char *: *(struct netcap_text *)0, default: (0, (%s)))) %s;\n", line, line, field)
+			fmt.Fprintf(&fields, "\ttypeof(_Generic((0, %s), char *: *(struct netcap_text *)0, const char *: *(struct netcap_text *)0, default: (0, %s))) %s;\n", line, line, field)
 			fmt.Fprintf(&body, `	{
-		typeof((0, (%s))) v = (%s);
+		typeof((0, %s)) v = %s;
 		if (_Generic(v, char *: 1, const char *: 1, default: 0))
 			bpf_probe_read_kernel_str(&user->%s, sizeof(user->%s), (const void *)(long)v);
 		else
@@ -91,11 +92,15 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // checkExpression refuses what would end the expression or begin something else.
 func checkExpression(name, expression string) error {
 	fail := func(reason string) error {
-		return &Error{File: name, Reason: fmt.Sprintf("%q %s", shorten(expression), reason), hint: "as in " + name + " 'skb->mark == 5'; for more than an expression use a file"}
+		example := map[string]string{"--where": "skb->mark == 5", "--show": "skb->mark, skb->dev->name"}[name]
+		return &Error{File: name, Reason: fmt.Sprintf("%q %s", shorten(expression), reason), hint: fmt.Sprintf("as in %s '%s'; for more than an expression use a file", name, example)}
 	}
 	clean := bare(expression)
 	if strings.TrimSpace(clean) == "" {
 		return fail("is empty")
+	}
+	if quoted := regexp.MustCompile(`"[^"]*"|'[^']*'`).ReplaceAllString(expression, ""); strings.Contains(quoted, "//") || strings.Contains(quoted, "/*") {
+		return fail("has a comment in it")
 	}
 	depth := 0
 	for _, r := range clean {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -162,7 +163,27 @@ func text(b []byte) string {
 	if i := strings.IndexByte(s, 0); i >= 0 {
 		s = s[:i]
 	}
-	return printable(strings.ToValidUTF8(s, "?"))
+	var shown strings.Builder
+	for i, r := range s {
+		size := utf8.RuneLen(r)
+		if _, n := utf8.DecodeRuneInString(s[i:]); r == utf8.RuneError {
+			size = n
+		}
+		if unicode.IsPrint(r) && r != utf8.RuneError {
+			shown.WriteRune(r)
+			continue
+		}
+		for range size { // a terminal shows as many
+			shown.WriteByte('?')
+		}
+	}
+	return shown.String()
+}
+
+// enumSigned tells whether values of an enum are signed. clang says so from version 16 on
+// (kind_flag of BTF_KIND_ENUM); before, a value above all positive ones is a negative one.
+func enumSigned(t *btf.Enum) bool {
+	return t.Signed || t.Size == 4 && slices.ContainsFunc(t.Values, func(v btf.EnumValue) bool { return v.Value >= 1<<31 })
 }
 
 func isChar(t btf.Type) bool {
@@ -259,7 +280,7 @@ func reversedHex(b []byte) string {
 
 // enum is the name of a value, or its number.
 func (f *field) enum(t *btf.Enum, data []byte) string {
-	n := f.number(data, int(t.Size), t.Signed)
+	n := f.number(data, int(t.Size), enumSigned(t))
 	mask := ^uint64(0)
 	if t.Size < 8 {
 		mask = 1<<(8*t.Size) - 1
@@ -269,7 +290,7 @@ func (f *field) enum(t *btf.Enum, data []byte) string {
 			return v.Name
 		}
 	}
-	if t.Signed {
+	if enumSigned(t) {
 		return strconv.FormatInt(int64(n), 10)
 	}
 	return strconv.FormatUint(n, 10)
@@ -359,7 +380,7 @@ func (f *field) signed() bool {
 	case *btf.Int:
 		return t.Encoding == btf.Signed || isChar(t)
 	case *btf.Enum:
-		return t.Signed
+		return enumSigned(t)
 	}
 	return false
 }
@@ -370,7 +391,7 @@ func (f *field) integer(data []byte) (int64, bool) {
 	case *btf.Int:
 		return int64(f.number(data, int(t.Size), f.signed())), t.Size <= 8
 	case *btf.Enum:
-		return int64(f.number(data, int(t.Size), t.Signed)), true
+		return int64(f.number(data, int(t.Size), enumSigned(t))), true
 	case *btf.Pointer:
 		return int64(f.number(data, 8, false)), true
 	}

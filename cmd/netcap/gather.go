@@ -156,7 +156,7 @@ func (g *gatherOptions) completeInKernel(f *pflag.FlagSet, request *plan.Request
 		return &usageError{fmt.Sprintf("--gather-buffer-size %d: in the kernel there is room for %d packets", g.open, maxTimed), "use less"}
 	}
 	if g.slow == 0 {
-		for _, name := range []string{"stack-dump", "write-file", "count", "fields", "provenance", "segment", "fix-checksum", "tcpdump-flags"} {
+		for _, name := range []string{"stack-dump", "write-file", "count", "fields", "provenance", "user-action", "show", "segment", "fix-checksum", "tcpdump-flags"} {
 			if f.Changed(name) {
 				return &usageError{fmt.Sprintf("--gather-stats-only shows no packet, and %s is about those that are shown", flagName(f.Lookup(name))),
 					"with --gather-slow 1ms in its place, packets that take longer than 1 ms are shown"}
@@ -401,8 +401,12 @@ func (o *skbOptions) newGathering(p *plan.Plan, system *kernel.System, io stdio)
 // noteOf says what is shown under the hits of a block: what -o and --provenance ask for, and
 // why a packet was dropped there.
 func (o *skbOptions) noteOf(p *plan.Plan) func(*event.Record) string {
-	asked := o.provenance || len(o.fields) > 0
-	remark := sink.NewRemarks(sink.Shown{Names: probeNames(p), Fields: o.fields, Provenance: o.provenance, MatchesAll: p.MatchesAll(), Kernel: o.names}, o.names)
+	shown := sink.Shown{Names: probeNames(p), Fields: o.fields, Provenance: o.provenance, MatchesAll: p.MatchesAll(), Kernel: o.names}
+	if a := o.hooks.loaded.action; a != nil {
+		shown.Result = a.Layout.Append
+	}
+	asked := o.provenance || len(o.fields) > 0 || shown.Result != nil
+	remark := sink.NewRemarks(shown, o.names)
 	return func(r *event.Record) string {
 		if d := r.Details; !asked && (d == nil || d.Reason == 0 && d.Location == 0) {
 			return ""

@@ -481,6 +481,9 @@ func showLog(io stdio, err error) error {
 	var hook *extensions.Error
 	if errors.As(err, &hook) && strings.Contains(hook.Log, "error:") {
 		for line := range strings.Lines(hook.Log) {
+			if strings.Contains(line, "-ferror-limit") {
+				break
+			}
 			fmt.Fprintln(io.err, printable(strings.TrimRight(line, "\n")))
 		}
 	}

@@ -21,6 +21,7 @@ export TIMEOUT=${TIMEOUT:-2400}
 packages=${PACKAGES:-internal/e2e internal/drops filter}
 results=$tree/build/guest
 objects=$tree/build/clang-objects
+hooks=$tree/build/hook-objects
 # 5.10 and 6.1 say "WARNING: CPU: 0 PID: 7 at", 7.x says "WARNING: net/core/dev.c:12 at".
 complaint='\] WARNING: |BUG: |Oops|[Ss]tall|general protection fault|Kernel panic|INFO: task '
 
@@ -60,7 +61,7 @@ one() {
 	for boot in 1 2 3; do
 		status=0
 		"$here/run.sh" -k "$kernel" -o "$dir" -C "$tree" -e NETCAP_BIN="$tree/netcap" -e TREE="$tree" -e "PACKAGES=$packages" \
-			-e "NETCAP_CLANG_OBJECTS=$objects" -e "TIMEOUT=$TIMEOUT" -e "RUN=${RUN:-}" bash -c "$inside" 2>&1 |
+			-e "NETCAP_CLANG_OBJECTS=$objects" -e "NETCAP_HOOK_OBJECTS=$hooks" -e "TIMEOUT=$TIMEOUT" -e "RUN=${RUN:-}" bash -c "$inside" 2>&1 |
 			tee "$dir/log" | sed -u "s/^/[$kernel] /" || status=${PIPESTATUS[0]}
 		if [ "$status" != 125 ] || grep -q '^=== PACKAGE' "$dir/log"; then break; fi
 		say "kernel $kernel: boot $boot of 3 has failed"
@@ -103,6 +104,17 @@ case " $packages " in *' filter '*)
 	mkdir -p "$objects"
 	say 'filter corpus on this host'
 	(cd filter && NETCAP_CLANG_OBJECTS="$objects" "$tree/build/filter.test" -test.run TestCorpus) || true ;;
+esac
+
+# Hooks likewise; objects are good for all kernels. The tests compile some in the guests as well.
+case " $packages " in *' internal/e2e '*)
+	say 'hooks on this host'
+	rm -rf "$hooks"
+	mkdir -p "$hooks"
+	for source in examples/*/*.c internal/e2e/testdata/hooks/*.c; do
+		name=${source#internal/e2e/} && name=${name//\//-}
+		XDG_CACHE_HOME=/proc/none ./netcap hook build "$source" -o "$hooks/${name%.c}.o" 2>"$hooks/said" || { cat "$hooks/said" >&2; exit 1; }
+	done ;;
 esac
 
 # Each guest in a process group of its own, so that all of it can be ended.
