@@ -2,6 +2,7 @@ package extensions
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,6 +70,10 @@ func Load(o *Object, place Place, options LoadOptions) (*Hook, error) {
 	}
 	insns := slices.Clone(program.Instructions)
 	if err := relocate(o, spec.Types, insns, options.Types); err != nil {
+		var told *Error
+		if errors.As(err, &told) {
+			return nil, told
+		}
 		return nil, damaged(err)
 	}
 	if err := h.checkCalls(insns, options.AllowUnsafe); err != nil {
@@ -103,9 +108,20 @@ func relocate(o *Object, local *btf.Spec, insns asm.Instructions, types Types) e
 	var relocations []*btf.CORERelocation
 	var at []int
 	for i := range insns {
-		if r := btf.CORERelocationMetadata(&insns[i]); r != nil {
-			relocations, at = append(relocations, r), append(at, i)
+		r := btf.CORERelocationMetadata(&insns[i])
+		if r == nil {
+			continue
 		}
+		bits, err := moveBitField(local, &insns[i], r.String(), types)
+		if err != nil {
+			return &Error{File: o.Name, Line: lineAt(insns, i, o.Name), Reason: err.Error(), machine: true,
+				hint: "read it by BPF_CORE_READ_BITFIELD(pointer, field), or build the object on this kernel"}
+		}
+		if bits {
+			insns[i] = withoutRelocation(insns[i])
+			continue
+		}
+		relocations, at = append(relocations, r), append(at, i)
 	}
 	if len(relocations) == 0 {
 		return nil

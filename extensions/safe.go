@@ -204,6 +204,9 @@ func (h *hardener) called(name string) *function {
 // next calls visit with the instructions that may follow i.
 func (h *hardener) next(i int, visit func(int)) {
 	op := h.insns[i].OpCode
+	if h.insns[i].IsBuiltinCall() && h.insns[i].Constant == btf.COREBadRelocationSentinel {
+		return // the kernel does not have what is read here: no way may lead here
+	}
 	if op.Class().IsJump() {
 		switch op.JumpOp() {
 		case asm.Exit:

@@ -92,7 +92,7 @@ func (h *hookOptions) complete(f *pflag.FlagSet) error {
 
 // prepare compiles and loads what the command line names, and asks for a place for it.
 func (h *hookOptions) prepare(ctx context.Context, system *kernel.System, request *plan.Request, tell func(format string, a ...any)) error {
-	slow := time.AfterFunc(patience, func() { tell("compiling your C") })
+	slow := time.AfterFunc(patience, func() { tell("preparing your C") })
 	defer slow.Stop()
 	var err error
 	if h.loaded.filter, err = h.load(ctx, system, "--user-filter", h.filter, h.where, extensions.Filter); err != nil {

@@ -184,17 +184,18 @@ static void (*const bpf_ringbuf_discard)(void *, u64) = (void *)133;
 #define BPF_PROBE_READ BPF_CORE_READ
 #define BPF_CORE_READ_INTO(to, ...) ({ *(to) = BPF_CORE_READ(__VA_ARGS__); 0; })
 /* A bit-field, wherever this kernel has it. */
-#define BPF_CORE_READ_BITFIELD_PROBED(s, field)                                                              \
-	({                                                                                                   \
-		u64 netcap_bits = 0;                                                                         \
-		bpf_probe_read_kernel(&netcap_bits, __builtin_preserve_field_info((s)->field, 1),            \
-				      (const char *)(s) + __builtin_preserve_field_info((s)->field, 0));     \
-		netcap_bits <<= __builtin_preserve_field_info((s)->field, 4);                                \
-		netcap_bits = __builtin_preserve_field_info((s)->field, 3)                                   \
-				      ? (u64)((s64)netcap_bits >> __builtin_preserve_field_info((s)->field, 5)) \
-				      : netcap_bits >> __builtin_preserve_field_info((s)->field, 5);         \
-		netcap_bits;                                                                                 \
-	})
+static __always_inline u64 netcap_bits(const char *from, u32 size, u32 left, u32 right, u32 is_signed)
+{
+	u64 bits = 0;
+
+	bpf_probe_read_kernel(&bits, size, from);
+	bits <<= left;
+	return is_signed ? (u64)((s64)bits >> right) : bits >> right;
+}
+#define BPF_CORE_READ_BITFIELD_PROBED(s, field)                                                                \
+	netcap_bits((const char *)(s) + __builtin_preserve_field_info((s)->field, 0),                          \
+		    __builtin_preserve_field_info((s)->field, 1), __builtin_preserve_field_info((s)->field, 4), \
+		    __builtin_preserve_field_info((s)->field, 5), __builtin_preserve_field_info((s)->field, 3))
 #define BPF_CORE_READ_BITFIELD BPF_CORE_READ_BITFIELD_PROBED
 
 /* include/linux/skbuff.h and its neighbours */
