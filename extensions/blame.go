@@ -12,6 +12,12 @@ import (
 // place of an instruction in the verifier's log: "12: (79) r1 = ..."
 var logPlace = regexp.MustCompile(`^(?:from \d+ to )?(\d+): \(`)
 
+// aside is a line of the log that says nothing of the reason.
+var aside = regexp.MustCompile(`^(;|processed |verification time|stack depth|mark_precise|max_states|(cur|old) state:)`)
+
+// takenAt is where a reference was taken that is not given back.
+var takenAt = regexp.MustCompile(`alloc_insn=(\d+)`)
+
 // insnOf is where some refusals say which instruction is meant.
 var insnOf = regexp.MustCompile(`insn (\d+)`)
 
@@ -19,29 +25,27 @@ var insnOf = regexp.MustCompile(`insn (\d+)`)
 // in plain words why. log is the verifier's; insns are the program's, as it was given to
 // the kernel. nil if the refusal is of none of the hooks.
 func Blame(hooks []*Hook, insns asm.Instructions, log []string) *Error {
-	at, reason := -1, ""
-	for i := len(log) - 1; i >= 0; i-- {
+	at := -1
+	var said []string // behind the last instruction, in the order of the log; v7.x gives advice as well
+	for i := len(log) - 1; i >= 0 && at < 0; i-- {
 		line := strings.TrimSpace(log[i])
-		switch {
-		case line == "" || strings.HasPrefix(line, "processed ") || strings.HasPrefix(line, "verification time") || strings.HasPrefix(line, "stack depth") ||
-			strings.HasPrefix(line, "mark_precise") || strings.HasPrefix(line, "max_states"):
-			continue
-		case strings.HasPrefix(line, ";"):
-			continue
-		}
 		if m := logPlace.FindStringSubmatch(line); m != nil {
-			if at < 0 {
-				at, _ = strconv.Atoi(m[1])
-			}
+			at, _ = strconv.Atoi(m[1])
 			break
 		}
-		if reason == "" {
-			reason = line
-			if m := insnOf.FindStringSubmatch(line); m != nil {
+		if line != "" && !aside.MatchString(line) {
+			said = append([]string{line}, said...)
+		}
+	}
+	reason := strings.Join(said, "\n")
+	if m := insnOf.FindStringSubmatch(reason); m != nil {
+		at, _ = strconv.Atoi(m[1])
+	}
+	if strings.Contains(reason, "reference") { // where it was taken
+		for _, line := range log {
+			if m := takenAt.FindStringSubmatch(line); m != nil {
 				at, _ = strconv.Atoi(m[1])
-				break
 			}
-			continue
 		}
 	}
 	if at < 0 {
@@ -87,6 +91,7 @@ func (h *Hook) refusal(line int, reason string, log []string) *Error {
 			return e
 		}
 	}
+	reason, _, _ = strings.Cut(reason, "\n")
 	e.Reason = quote + "the kernel refuses it: " + shorten(reason)
 	e.hint = "run again with -v for the verifier's log"
 	return e
@@ -101,6 +106,9 @@ func refusals() []refusal {
 		{"invalid func unknown#195896080", "this kernel does not have the field", "look with netcap doctor or bpftool btf for what it is called there; bpf_core_field_exists(x->y) tells"},
 		{"or_null'", "the pointer may be NULL here, as it comes from a map", "compare it with NULL first: if (!p) return 0;"},
 		{"_or_null", "the pointer may be NULL here, as it comes from a map", "compare it with NULL first: if (!p) return 0;"},
+		{"reference leak", "what was reserved is neither submitted nor discarded on some way", "call bpf_ringbuf_submit or bpf_ringbuf_discard on every way"},
+		{"variable-offset", "the index is not bounded", "check it against the size first, or mask it as in a[i & 15]"},
+		{"variable stack", "the index is not bounded", "check it against the size first, or mask it as in a[i & 15]"},
 		{"infinite loop detected", "the loop has no end that can be seen", "give it one: for (int i = 0; i < 64; i++)"},
 		{"back-edge", "the loop has no end that can be seen", "give it one: for (int i = 0; i < 64; i++)"},
 		{"too large. Processed", "there is too much to check, most likely in a loop", "let the loop run fewer times"},

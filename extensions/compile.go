@@ -143,6 +143,9 @@ func (s *Source) refused(clang, said string, err error) error {
 	if strings.Contains(said, "uilt-in function '__") {
 		e.hint = "BPF has no floating point, and no division of signed numbers"
 	}
+	if strings.Contains(said, "stack limit") {
+		e.hint = "make arrays static: they are kept in a map then"
+	}
 	if s.quiet {
 		e.hint = "skb is the packet and sk its socket; for more than an expression use a file"
 	}

@@ -139,9 +139,11 @@ func relocate(o *Object, local *btf.Spec, insns asm.Instructions, types Types) e
 		return err
 	}
 	for n, i := range at {
+		source := insns[i].Source()
 		if err := fixups[n].Apply(&insns[i]); err != nil {
 			return err
 		}
+		insns[i] = insns[i].WithSource(source) // also of what the kernel does not have
 		insns[i] = withoutRelocation(insns[i])
 	}
 	return nil

@@ -46,6 +46,22 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// TestHookInReadme compares the hook that the README shows with the file that its command
+// names, and that the tests run.
+func TestHookInReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hook, err := os.ReadFile("../../examples/09-socket-state/state.c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), "```c\n"+string(hook)+"```\n") {
+		t.Error("the README shows another hook than examples/09-socket-state/state.c")
+	}
+}
+
 // example is a command line, and the errors and hints that follow it in a
 // document.
 type example struct{ line, errors string }

@@ -108,6 +108,12 @@ header first.
 
 What nobody knows is "-". "-o none" leaves it all out.
 
+--user-filter and --user-action take C of your own: the function xcap_user_filter
+returns 0 to reject a packet, xcap_user_action fills in a struct that is shown under
+it. --where and --show do the same with expressions of C, in which skb is the packet
+and sk its socket. The types of the kernel are known, and clang compiles it; objects
+of "netcap hook build" need no clang. See "Your own C" in the README.
+
 -i, --ifname, --netns, --cgroup, --pid, --comm, --uid, --mark and --cpu say where a
 packet has to be, and whose; all that are given have to be so. A packet that has no
 device yet, or no longer, is judged by that of its route or socket. Where there is

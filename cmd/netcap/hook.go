@@ -68,6 +68,9 @@ func hookFlagName(name string) string {
 	return name
 }
 
+// acts tells whether something is to be found out.
+func (h *hookOptions) acts() bool { return h.action != "" || h.show != "" }
+
 // complete refuses what does not go together.
 func (h *hookOptions) complete(f *pflag.FlagSet) error {
 	for _, name := range []string{"user-filter", "user-action", "where", "show"} {
@@ -82,7 +85,7 @@ func (h *hookOptions) complete(f *pflag.FlagSet) error {
 		return &usageError{"--user-action and --show both say what is shown", "leave out one of the two, or put the expressions into the file"}
 	case h.color != "" && h.color != colorNone && !slices.Contains(sink.Colors(), h.color):
 		return &usageError{fmt.Sprintf("--user-output-color %q: there is no such colour", h.color), "use " + strings.Join(sink.Colors(), ", ") + " or " + colorNone}
-	case h.color != "" && h.action == "" && h.show == "":
+	case h.color != "" && !h.acts():
 		return &usageError{"--user-output-color is of what --user-action and --show find out, and neither is given", "add one of them, or leave it out"}
 	case h.allowUnsafe && h.filter == "" && h.action == "" && h.where == "" && h.show == "":
 		return &usageError{"--allow-unsafe-helpers is for C of your own, and there is none", "leave it out"}

@@ -153,9 +153,10 @@ func (o *skbOptions) completeOutputs(f *pflag.FlagSet) error {
 		}
 		o.destinations = append(o.destinations, destination{kind, path, writeFileOption})
 	}
-	// Stacks have no place in pcap files, and what was gathered in none.
+	// Stacks and what an action finds out have no place in pcap files, and what was gathered in
+	// none.
 	noPlace := func(d destination) bool {
-		return d.path != "-" && (d.kind == kindPcap && o.stack || (d.kind == kindPcap || d.kind == kindPcapng) && o.gather.on)
+		return d.path != "-" && (d.kind == kindPcap && (o.stack || o.hooks.acts()) || (d.kind == kindPcap || d.kind == kindPcapng) && o.gather.on)
 	}
 	if len(o.destinations) == 0 || len(o.outputs) == 0 && !slices.ContainsFunc(o.destinations, func(d destination) bool { return !noPlace(d) }) {
 		o.destinations = append(o.destinations, destination{kindTcpdump, "-", outputOption})
@@ -189,6 +190,8 @@ func (o *skbOptions) completeOutputs(f *pflag.FlagSet) error {
 	switch {
 	case o.provenance && onlyPcap:
 		return &usageError{"--provenance: a pcap file has no place for it", "leave out -w to see it, or write a pcapng file"}
+	case o.hooks.acts() && onlyPcap:
+		return &usageError{"--user-action and --show: a pcap file has no place for what they find out", "write pcapng (--format pcapng), or name a file to see it on stdout"}
 	case len(o.fieldLists) > 0 && onlyPcap:
 		return &usageError{"-o/--fields: a pcap file has no place for them", "leave out -w to see them, or write a pcapng file"}
 	case o.jsonData && !o.shows(kindJSON):

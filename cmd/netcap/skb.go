@@ -324,6 +324,13 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	for _, n := range p.Notices {
 		o.tell(io, "notice: %s", n)
 	}
+	if p.UserFilter || p.ResultWords > 0 {
+		for _, probe := range p.Probes {
+			if probe.Form == plan.XDPBuff {
+				o.tell(io, "notice: at %s there is no skb yet: pkt of your C, and skb of an expression, is a struct xdp_buff there", probe.Name)
+			}
+		}
+	}
 	if o.tcpdumpFlags != "" && !o.shows(kindTcpdump) {
 		o.tell(io, "notice: -t is ignored, as -w needs no tcpdump")
 	}

@@ -284,3 +284,106 @@ func TestHooksWithoutCompiler(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 }
+
+// TestHooksRefused has the verifier refuse hooks. Each begins with what is said of it.
+func TestHooksRefused(t *testing.T) {
+	needGuest(t)
+	files, err := filepath.Glob("testdata/refused/*.c")
+	if err != nil || len(files) < 6 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _, _ := strings.Cut(string(text), "\n")
+		want := strings.TrimPrefix(first, "// ")
+		backend := "kprobe"
+		if said := refused(t, command{words: []string{"skb", "-f", "icmp_rcv@1", "--backend", backend, "--user-filter", hook(t, file)}}); !strings.Contains(said, want) {
+			t.Errorf("%s: want %q, got\n%s", file, want, said)
+		}
+	}
+}
+
+// TestUserExamples runs the hooks of examples/ on traffic that has what they look for.
+func TestUserExamples(t *testing.T) {
+	p := newPair(t)
+	for _, rule := range []string{
+		"-t mangle -A PREROUTING -j CONNMARK --set-mark 0x17", "-t mangle -A PREROUTING -p icmp -j DSCP --set-dscp 10", "-A INPUT -p tcp --dport 9000 -j DROP",
+	} {
+		output(t, append([]string{"ip", "netns", "exec", p.right.name, "iptables"}, strings.Fields(rule)...)...)
+	}
+	output(t, "ip", "netns", "exec", p.left.name, "tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "5ms")
+	// Most lines are of segments of one long connection; check looks at what was found in each.
+	examples := []struct {
+		file  string
+		words []string
+		least int
+		found *regexp.Regexp
+	}{
+		{"08-tcp-fin/skb_filter_tcp_fin", []string{"-f", "tcp_v4_rcv", "-e", "tcp port 8888"}, 2, nil},
+		{"09-socket-state/sk_stat_action", []string{"-f", "tcp_rcv_established@2@1", "-e", "tcp port 8888"}, 2, regexp.MustCompile(`^state: 0x1; segs_in: [1-9]\d*; $`)},
+		{"09-socket-state/state", []string{"-f", "tcp_v4_do_rcv@2", "-e", "tcp port 8888"}, 2, regexp.MustCompile(`^state: 0x[0-9a-f]+; segs_in: \d+; $`)},
+		{"10-congestion/cwnd_action", []string{"-f", "tcp_rcv_established@2@1", "-e", "tcp port 8888"}, 2,
+			regexp.MustCompile(`^cwnd: [1-9]\d*; ssthresh: \d+; in_flight: \d+; srtt: \d+(\.\d+)?[mnu]?s; retransmitted: \d+; $`)},
+		{"11-marks/marks_action", []string{"-f", "ip_local_deliver", "-i", "eth0", "-e", "icmp"}, 2, regexp.MustCompile(`^mark: 0x0; connection: 0x17; status: 0x[0-9a-f]+; $`)},
+		{"12-who-freed-it/freed_action", []string{"-f", "tracepoint:skb:kfree_skb", "-e", "tcp dst port 9000"}, 1,
+			regexp.MustCompile(`^comm: \S+; pid: \d+; location: 0xffff[0-9a-f]+; port: 9000; $`)},
+		{"13-offload/gso_action", []string{"-f", "ip_rcv", "-e", "tcp port 8888 and greater 3000", "-s", "96"}, 1,
+			regexp.MustCompile(`^length: \d{4,}; gso_size: 14\d\d; gso_segs: ([2-9]|\d\d); gso_type: 0x1; linear: 0; $`)},
+		{"14-queues/queue_action", []string{"-f", "tracepoint:net:net_dev_start_xmit", "-e", "tcp port 8888"}, 5,
+			regexp.MustCompile(`^queue: 0; of_socket: (65535|0); queues: 1; cpu: [01]; hash: 0x[0-9a-f]+; $`)},
+		{"15-time-in-queue/age_action", []string{"-f", "tracepoint:net:net_dev_start_xmit", "-e", "tcp dst port 8888"}, 2, regexp.MustCompile(`^age: \d+\.\d{3}m?s; $`)},
+		{"16-cgroup/cgroup_action", []string{"-f", "tracepoint:net:net_dev_start_xmit", "-e", "tcp dst port 8888", "-o", "owner"}, 2,
+			regexp.MustCompile(`^id: [1-9]\d*; name: \S*; uid: 0; $`)},
+		{"17-dscp/dscp_action", []string{"-f", "ip_rcv,ip_local_deliver", "-e", "icmp and dst host " + right4}, 2, regexp.MustCompile(`^before: 0; now: 10; $`)},
+	}
+	var commands []command
+	for _, e := range examples {
+		option := "--user-action"
+		if e.found == nil {
+			option = "--ext-filter"
+		}
+		commands = append(commands, command{ns: p.right, words: append(append([]string{"skb"}, e.words...), option, hook(t, "../../examples/"+e.file+".c"))})
+	}
+	all := startAll(t, commands...)
+	p.ping(t, 2, right4)
+	p.talk(t, 8888, false, 200000)
+	p.unanswered(t, 9000)
+	if err := all[5].out.wait(func(data []byte, _ bool) bool { return strings.Contains(string(data), "port: 9000; }\n") }); err != nil {
+		all[5].fatal("the drop is not shown: %v", err)
+	}
+	for i, n := range all {
+		e := examples[i]
+		o := n.interrupt()
+		matching := 0
+		if e.found == nil {
+			for line := range strings.Lines(o.out) {
+				if !regexp.MustCompile(`Flags \[[PU]*[FR]`).MatchString(line) {
+					t.Errorf("%s: %s", e.file, line)
+				}
+				matching++
+			}
+		} else {
+			text := o.out
+			if i := strings.Index(text, "--> No "); i < 0 {
+				t.Errorf("%s: nothing was found:\n%s", e.file, o.out)
+				continue
+			}
+			for line := range strings.Lines(text) {
+				m := actionLine.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+				if m == nil {
+					continue
+				}
+				matching++
+				if !e.found.MatchString(m[2]) {
+					t.Errorf("%s: %q", e.file, m[2])
+				}
+			}
+		}
+		if matching < e.least {
+			t.Errorf("%s: %d packets:\n%s\n%s", e.file, matching, o.out, o.err)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -69,22 +68,7 @@ func TestStackOfDrop(t *testing.T) {
 	}
 	commands[1].words = append(commands[1].words, "-w", packets)
 	all := startAll(t, commands...)
-	err := p.left.do(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { unix.Close(fd) })
-		to := &unix.SockaddrInet4{Port: 9000}
-		copy(to.Addr[:], net.ParseIP(right4).To4())
-		if err := unix.Connect(fd, to); !errors.Is(err, unix.EINPROGRESS) {
-			return fmt.Errorf("connect: %w", err)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.unanswered(t, 9000)
 	for _, n := range all {
 		if err := n.out.wait(func(data []byte, _ bool) bool { return strings.Contains(string(data), "kstack: \n    ") }); err != nil {
 			n.fatal("no stack: %v", err)

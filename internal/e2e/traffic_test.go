@@ -305,6 +305,27 @@ func (p *pair) unheard(t *testing.T, m manner, port int) {
 	}
 }
 
+// unanswered begins a connection to a port of the right host that gets no answer.
+func (p *pair) unanswered(t *testing.T, port int) {
+	t.Helper()
+	err := p.left.do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		to := &unix.SockaddrInet4{Port: port}
+		copy(to.Addr[:], net.ParseIP(right4).To4())
+		if err := unix.Connect(fd, to); !errors.Is(err, unix.EINPROGRESS) {
+			return fmt.Errorf("connect: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // line is a UDP socket of each host, of which the left one sends to the right.
 type line struct {
 	t        *testing.T

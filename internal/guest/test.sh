@@ -111,7 +111,7 @@ case " $packages " in *' internal/e2e '*)
 	say 'hooks on this host'
 	rm -rf "$hooks"
 	mkdir -p "$hooks"
-	for source in examples/*/*.c internal/e2e/testdata/hooks/*.c; do
+	for source in examples/*/*.c internal/e2e/testdata/*/*.c; do
 		name=${source#internal/e2e/} && name=${name//\//-}
 		XDG_CACHE_HOME=/proc/none ./netcap hook build "$source" -o "$hooks/${name%.c}.o" 2>"$hooks/said" || { cat "$hooks/said" >&2; exit 1; }
 	done ;;

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,6 +94,12 @@ func TestJSON(t *testing.T) {
 	gathered := plain
 	gathered.Shown.Member = func(b []byte) []byte { return append(b, `"gather":`+way+`,`...) }
 
+	acted := plain
+	acted.Shown.ResultJSON = func(b, data []byte) []byte { return fmt.Appendf(b, `{"a":%d}`, data[0]) }
+	found, hidden := record(nil), record(nil)
+	found.Result, found.Returned = []byte{7}, 1
+	hidden.Result = []byte{7}
+
 	covered := make(map[string]bool)
 	check := schema(t)
 	for _, tc := range []struct {
@@ -120,6 +127,8 @@ func TestJSON(t *testing.T) {
 			"task": `{"comm":"","pid":0,"tid":0,"context":null}`, "owner": `null`, "uid": `null`, "netns": `null`, "ifname": `null`, "ifindex": `null`,
 			"head": `null`, "sock": `null`, "why": `"filter"`, "trail": `null`, "parent": `null`, "mark": `0`, "reason": `{"number":77}`, "location": `"0xffffffff82000000"`,
 		}},
+		{"user action", acted, found, map[string]string{"user_action": `{"a":7}`}},
+		{"user action returns 0", acted, hidden, map[string]string{"user_action": ``}},
 		{"no details", all, record(nil), map[string]string{"task": `null`, "mark": `null`, "why": `null`, "pid": `null`, "extra": `null`, "eth_src": ``, "len": `0`}},
 		{"names", all, names, map[string]string{"comm": `"a\"\\\n\ufffdé\u007f"`, "ifname": `"\u001b[31m"`}},
 		{"no fields", plain, dropped(t), map[string]string{"task": ``, "netns": ``, "stack": `["0xffffffff81000043","0xffffffffc0000010","0xffffffff82000000"]`}},
