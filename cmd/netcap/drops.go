@@ -73,7 +73,9 @@ func newDrops(io stdio) *cobra.Command {
 	f.BoolVar(&s.dryRun, "dry-run", false, "print what would be done, and do nothing")
 	f.BoolVarP(&s.quiet, "quiet", "q", false, "no ready line and no counts")
 	f.BoolVarP(&s.verbose, "verbose", "v", false, "say of each row what it usually means, show also what is no drop, and how probes are attached")
-	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName { return pflag.NormalizedName(hookFlagName(name)) })
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(hookFlagName(name))
+	})
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"sort":      cobra.FixedCompletions(drops.Sorts(), cobra.ShellCompDirectiveNoFileComp),
 		"no-device": cobra.FixedCompletions([]string{noDeviceKeep, noDeviceDrop}, cobra.ShellCompDirectiveNoFileComp),
