@@ -11,14 +11,14 @@
 # A kernel fails if a test does, if a package ran none, if the guest died or timed out, or if
 # the kernel complained (a WARNING, a BUG, an Oops, a stall, a hung task) after the tests began.
 #
-# Env: PACKAGES (internal/e2e internal/drops filter)  RUN (pattern of tests, as go test -run)  JOBS (guests at a time, 2)
+# Env: PACKAGES (internal/e2e internal/drops filter extensions)  RUN (pattern of tests, as go test -run)  JOBS (guests at a time, 2)
 #      TIMEOUT (seconds for a guest, 2400)  SMP, MEM, APPEND (see run.sh)
 # Exit: 0 if every kernel passed, 1 otherwise.
 set -euo pipefail
 . "$(dirname -- "$0")/env.sh"
 case ${1:-} in -h | --help) usage; exit ;; esac
 export TIMEOUT=${TIMEOUT:-2400}
-packages=${PACKAGES:-internal/e2e internal/drops filter}
+packages=${PACKAGES:-internal/e2e internal/drops filter extensions}
 results=$tree/build/guest
 objects=$tree/build/clang-objects
 hooks=$tree/build/hook-objects
