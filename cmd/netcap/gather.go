@@ -305,7 +305,7 @@ func (g *gatherOptions) page(command, machine string) (err error) {
 		Command: command, Machine: machine, Begin: g.begun, End: time.Now(), Missing: g.joins.Missing,
 		Text: func(p *gather.Packet) string { return sink.Line(p.Head.Data, p.Head.Len) },
 	})
-	err = errors.Join(err, file.Chmod(0o644), file.Close())
+	err = errors.Join(err, file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), g.html)
 	}

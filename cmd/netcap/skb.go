@@ -358,11 +358,12 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 		out = sink.NewOnly(out, o.only)
 	}
 	closed := false
-	closeOutput := func() error {
+	closeOutput := func() (err error) {
 		if closed {
 			return nil
 		}
 		closed = true
+		defer capture.Caught(&err)
 		return out.Close()
 	}
 	defer func() { err = errors.Join(err, closeOutput()) }()
@@ -432,6 +433,9 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	defer context.AfterFunc(ctx, func() { stuck.Reset(patience) })()
 
 	err = loop.Run(ctx)
+	if defect := new(capture.PanicError); o.verbose && errors.As(err, &defect) {
+		fmt.Fprintf(io.err, "%s\n", defect.Stack)
+	}
 	stuck.Stop() // a detach that takes long tells how far it is
 	detached := time.Now()
 	err = errors.Join(err, s.Detach())

@@ -5,7 +5,9 @@ package capture
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -58,9 +60,34 @@ type Loop struct {
 	gone   bool // the sink has no reader any more
 }
 
+// PanicError is a panic on the way of a record: a defect of netcap, which ends the run like
+// an error, so that probes are taken off and the counts are told.
+type PanicError struct {
+	// Value is what the panic was called with, and Stack where.
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("a defect of netcap: panic: %v", e.Value) }
+
+// Hint says what to do.
+func (*PanicError) Hint() string {
+	return "please report it with what -v says, and the output of \"netcap version\""
+}
+
+// Caught turns a panic of the function that defers it into its error, a [*PanicError].
+func Caught(err *error) {
+	if value := recover(); value != nil {
+		*err = &PanicError{value, debug.Stack()}
+	}
+}
+
 // Run moves records until ctx is done, the limit is reached or the sink has no
 // reader any more, and returns nil then. The probes are still attached.
-func (l *Loop) Run(ctx context.Context) error {
+//
+// The error is that of the source or the sink, or a [*PanicError].
+func (l *Loop) Run(ctx context.Context) (err error) {
+	defer Caught(&err)
 	// Flush interrupts a waiting ReadInto.
 	stop := context.AfterFunc(ctx, func() { _ = l.Source.Flush() })
 	defer stop()
@@ -95,7 +122,8 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // Drain moves what is left on the ring buffer once the probes are detached.
 // After [Loop.Run] has failed it must not be called: the sink is broken.
-func (l *Loop) Drain() error {
+func (l *Loop) Drain() (err error) {
+	defer Caught(&err)
 	// A deadline that has passed would hide the flush for ever.
 	l.Source.SetDeadline(time.Time{})
 	if err := l.Source.Flush(); err != nil {

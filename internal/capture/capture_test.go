@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -282,5 +283,37 @@ func TestBrokenSample(t *testing.T) {
 	r.samples = [][]byte{{1, 2, 3}}
 	if err := newLoop(r, c, 0).Run(t.Context()); err == nil {
 		t.Error("a sample of three bytes was taken")
+	}
+}
+
+// panics is a Sink that panics at a record.
+type panics struct{ at int }
+
+func (p *panics) Write(*event.Record) error {
+	if p.at--; p.at < 0 {
+		var none []int
+		_ = none[p.at+1]
+	}
+	return nil
+}
+
+func (*panics) Flush() error { return nil }
+func (*panics) Close() error { return nil }
+
+// TestPanic has a sink panic: the run ends with an error that says so, and where.
+func TestPanic(t *testing.T) {
+	for _, drain := range []bool{false, true} {
+		l := newLoop(newRing(3), &panics{at: 2}, 0)
+		run := func() error { return l.Run(context.Background()) }
+		if drain {
+			run = l.Drain
+		}
+		defect := new(PanicError)
+		if err := run(); !errors.As(err, &defect) || !strings.Contains(string(defect.Stack), "panics).Write") || defect.Hint() == "" {
+			t.Errorf("drain %v: got %v", drain, err)
+		}
+		if l.Written != 2 {
+			t.Errorf("drain %v: %d records were written", drain, l.Written)
+		}
 	}
 }
