@@ -10,6 +10,7 @@
 //   - include/link.h, include/supply.h: headers that do not exist yet, from its
 //     socket (include/sock.h), route and neighbour
 //   - include/filter.h: the stub that waits for the user's expression
+//   - include/throttle.h: how many packets are looked at
 //   - include/hook.h: the stubs for the user's own C, and what they are told
 //   - include/tunnel.h: the packet inside of a tunnel, and the stub for it
 //   - include/walk.h: the bytes that are not linear
@@ -25,4 +26,4 @@
 // "make generate" makes them anew.
 package bpf
 
-//go:generate go tool bpf2go -no-global-types -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts -type details -type owner -type tally_key -type tally_row -type tally_others -type way -type passage -type hook_call -type hook_work Probes probes.bpf.c
+//go:generate go tool bpf2go -no-global-types -target amd64,arm64 -cc clang -cflags "-O2 -g -mcpu=v3 -Wall -Wextra -Werror" -type event -type counts -type details -type owner -type tally_key -type tally_row -type tally_others -type way -type passage -type hook_call -type hook_work -type throttle Probes probes.bpf.c

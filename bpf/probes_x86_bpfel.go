@@ -37,7 +37,9 @@ type ProbesCounts struct {
 	FollowFull         uint64
 	Timed              uint64
 	RejectedHook       uint64
-	Unused             [10]uint64
+	RejectedSample     uint64
+	RejectedRate       uint64
+	Unused             [8]uint64
 }
 
 type ProbesDetails struct {
@@ -187,6 +189,14 @@ type ProbesTallyRow struct {
 	Ended        uint64
 }
 
+type ProbesThrottle struct {
+	_      structs.HostLayout
+	Keep   uint64
+	Second uint64
+	Count  uint64
+	Unused uint64
+}
+
 type ProbesWay struct {
 	_     structs.HostLayout
 	First [16]uint64
@@ -211,6 +221,7 @@ const (
 	ProbesMapRows                     = "rows"
 	ProbesMapSlots                    = "slots"
 	ProbesMapStrays                   = "strays"
+	ProbesMapThrottles                = "throttles"
 	ProbesMapWays                     = "ways"
 	ProbesProgNetcapFentry            = "netcap_fentry"
 	ProbesProgNetcapFentryFrame       = "netcap_fentry_frame"
@@ -280,6 +291,7 @@ const (
 	ProbesVarProbeSock                = "probe_sock"
 	ProbesVarProbeValue               = "probe_value"
 	ProbesVarProbeWhy                 = "probe_why"
+	ProbesVarRateLimit                = "rate_limit"
 	ProbesVarResultWords              = "result_words"
 	ProbesVarScopeByComm              = "scope_by_comm"
 	ProbesVarScopeByCpu               = "scope_by_cpu"
@@ -304,6 +316,7 @@ const (
 	ProbesVarTakeData                 = "take_data"
 	ProbesVarTally                    = "tally"
 	ProbesVarTallyAll                 = "tally_all"
+	ProbesVarThrottled                = "throttled"
 	ProbesVarTimes                    = "times"
 	ProbesVarUserFilter               = "user_filter"
 	ProbesVarVxlanPorts               = "vxlan_ports"
@@ -396,21 +409,22 @@ type ProbesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProbesMapSpecs struct {
-	Beyond   *ebpf.MapSpec `ebpf:"beyond"`
-	Calls    *ebpf.MapSpec `ebpf:"calls"`
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Followed *ebpf.MapSpec `ebpf:"followed"`
-	Heads    *ebpf.MapSpec `ebpf:"heads"`
-	Hooks    *ebpf.MapSpec `ebpf:"hooks"`
-	Notes    *ebpf.MapSpec `ebpf:"notes"`
-	Owners   *ebpf.MapSpec `ebpf:"owners"`
-	Passages *ebpf.MapSpec `ebpf:"passages"`
-	Places   *ebpf.MapSpec `ebpf:"places"`
-	Ring     *ebpf.MapSpec `ebpf:"ring"`
-	Rows     *ebpf.MapSpec `ebpf:"rows"`
-	Slots    *ebpf.MapSpec `ebpf:"slots"`
-	Strays   *ebpf.MapSpec `ebpf:"strays"`
-	Ways     *ebpf.MapSpec `ebpf:"ways"`
+	Beyond    *ebpf.MapSpec `ebpf:"beyond"`
+	Calls     *ebpf.MapSpec `ebpf:"calls"`
+	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Followed  *ebpf.MapSpec `ebpf:"followed"`
+	Heads     *ebpf.MapSpec `ebpf:"heads"`
+	Hooks     *ebpf.MapSpec `ebpf:"hooks"`
+	Notes     *ebpf.MapSpec `ebpf:"notes"`
+	Owners    *ebpf.MapSpec `ebpf:"owners"`
+	Passages  *ebpf.MapSpec `ebpf:"passages"`
+	Places    *ebpf.MapSpec `ebpf:"places"`
+	Ring      *ebpf.MapSpec `ebpf:"ring"`
+	Rows      *ebpf.MapSpec `ebpf:"rows"`
+	Slots     *ebpf.MapSpec `ebpf:"slots"`
+	Strays    *ebpf.MapSpec `ebpf:"strays"`
+	Throttles *ebpf.MapSpec `ebpf:"throttles"`
+	Ways      *ebpf.MapSpec `ebpf:"ways"`
 }
 
 // ProbesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -448,6 +462,7 @@ type ProbesVariableSpecs struct {
 	ProbeSock            *ebpf.VariableSpec `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.VariableSpec `ebpf:"probe_value"`
 	ProbeWhy             *ebpf.VariableSpec `ebpf:"probe_why"`
+	RateLimit            *ebpf.VariableSpec `ebpf:"rate_limit"`
 	ResultWords          *ebpf.VariableSpec `ebpf:"result_words"`
 	ScopeByComm          *ebpf.VariableSpec `ebpf:"scope_by_comm"`
 	ScopeByCpu           *ebpf.VariableSpec `ebpf:"scope_by_cpu"`
@@ -472,6 +487,7 @@ type ProbesVariableSpecs struct {
 	TakeData             *ebpf.VariableSpec `ebpf:"take_data"`
 	Tally                *ebpf.VariableSpec `ebpf:"tally"`
 	TallyAll             *ebpf.VariableSpec `ebpf:"tally_all"`
+	Throttled            *ebpf.VariableSpec `ebpf:"throttled"`
 	Times                *ebpf.VariableSpec `ebpf:"times"`
 	UserFilter           *ebpf.VariableSpec `ebpf:"user_filter"`
 	VxlanPorts           *ebpf.VariableSpec `ebpf:"vxlan_ports"`
@@ -499,21 +515,22 @@ func (o *ProbesObjects) Close() error {
 //
 // It can be passed to LoadProbesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProbesMaps struct {
-	Beyond   *ebpf.Map `ebpf:"beyond"`
-	Calls    *ebpf.Map `ebpf:"calls"`
-	Counters *ebpf.Map `ebpf:"counters"`
-	Followed *ebpf.Map `ebpf:"followed"`
-	Heads    *ebpf.Map `ebpf:"heads"`
-	Hooks    *ebpf.Map `ebpf:"hooks"`
-	Notes    *ebpf.Map `ebpf:"notes"`
-	Owners   *ebpf.Map `ebpf:"owners"`
-	Passages *ebpf.Map `ebpf:"passages"`
-	Places   *ebpf.Map `ebpf:"places"`
-	Ring     *ebpf.Map `ebpf:"ring"`
-	Rows     *ebpf.Map `ebpf:"rows"`
-	Slots    *ebpf.Map `ebpf:"slots"`
-	Strays   *ebpf.Map `ebpf:"strays"`
-	Ways     *ebpf.Map `ebpf:"ways"`
+	Beyond    *ebpf.Map `ebpf:"beyond"`
+	Calls     *ebpf.Map `ebpf:"calls"`
+	Counters  *ebpf.Map `ebpf:"counters"`
+	Followed  *ebpf.Map `ebpf:"followed"`
+	Heads     *ebpf.Map `ebpf:"heads"`
+	Hooks     *ebpf.Map `ebpf:"hooks"`
+	Notes     *ebpf.Map `ebpf:"notes"`
+	Owners    *ebpf.Map `ebpf:"owners"`
+	Passages  *ebpf.Map `ebpf:"passages"`
+	Places    *ebpf.Map `ebpf:"places"`
+	Ring      *ebpf.Map `ebpf:"ring"`
+	Rows      *ebpf.Map `ebpf:"rows"`
+	Slots     *ebpf.Map `ebpf:"slots"`
+	Strays    *ebpf.Map `ebpf:"strays"`
+	Throttles *ebpf.Map `ebpf:"throttles"`
+	Ways      *ebpf.Map `ebpf:"ways"`
 }
 
 func (m *ProbesMaps) Close() error {
@@ -532,6 +549,7 @@ func (m *ProbesMaps) Close() error {
 		m.Rows,
 		m.Slots,
 		m.Strays,
+		m.Throttles,
 		m.Ways,
 	)
 }
@@ -571,6 +589,7 @@ type ProbesVariables struct {
 	ProbeSock            *ebpf.Variable `ebpf:"probe_sock"`
 	ProbeValue           *ebpf.Variable `ebpf:"probe_value"`
 	ProbeWhy             *ebpf.Variable `ebpf:"probe_why"`
+	RateLimit            *ebpf.Variable `ebpf:"rate_limit"`
 	ResultWords          *ebpf.Variable `ebpf:"result_words"`
 	ScopeByComm          *ebpf.Variable `ebpf:"scope_by_comm"`
 	ScopeByCpu           *ebpf.Variable `ebpf:"scope_by_cpu"`
@@ -595,6 +614,7 @@ type ProbesVariables struct {
 	TakeData             *ebpf.Variable `ebpf:"take_data"`
 	Tally                *ebpf.Variable `ebpf:"tally"`
 	TallyAll             *ebpf.Variable `ebpf:"tally_all"`
+	Throttled            *ebpf.Variable `ebpf:"throttled"`
 	Times                *ebpf.Variable `ebpf:"times"`
 	UserFilter           *ebpf.Variable `ebpf:"user_filter"`
 	VxlanPorts           *ebpf.Variable `ebpf:"vxlan_ports"`

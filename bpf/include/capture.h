@@ -8,6 +8,7 @@
 #include "hook.h"
 #include "supply.h"
 #include "tally.h"
+#include "throttle.h"
 #include "tunnel.h"
 #include "walk.h"
 
@@ -292,6 +293,8 @@ static __always_inline __u32 examine(void *ctx, struct slot *slot, const bool is
 {
 	__u32 verdict;
 
+	if (throttled && !follow && is_left_out())
+		return COUNT(rejected_sample);
 	if (follow)
 		netcap_recognize(slot->hit.slot);
 	verdict = normalise(slot, is_frame);
@@ -307,6 +310,11 @@ static __always_inline __u32 examine(void *ctx, struct slot *slot, const bool is
 			return COUNT(rejected_filter);
 		if (user_filter && !netcap_filter_hook(slot->hit.slot))
 			return COUNT(rejected_hook);
+		/* what is followed is shown at every probe, or at none */
+		if (throttled && follow && is_left_out())
+			return COUNT(rejected_sample);
+		if (throttled && rate_limit && is_over_rate())
+			return COUNT(rejected_rate);
 		if (follow && !is_frame)
 			begin_trail(slot);
 	}

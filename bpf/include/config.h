@@ -160,6 +160,12 @@ volatile const __u32 user_filter = 0;
  */
 volatile const __u32 result_words = 0;
 
+/* struct throttle is asked */
+volatile const __u32 throttled = 0;
+
+/* captured packets in a second at most; 0: no limit. It takes throttled. */
+volatile const __u64 rate_limit = 0;
+
 /* hooks are timed */
 volatile const __u32 measure_hooks = 0;
 

@@ -132,6 +132,14 @@ struct hook_work {
 	__u64 unused;
 };
 
+/* How many hits are looked at. User space may change it while the programs run. */
+struct throttle {
+	__u64 keep;   /* so many of 2^32 by chance; 0: all */
+	__u64 second; /* the last one in which a packet matched, of bpf_ktime_get_ns() */
+	__u64 count;  /* of packets that matched in it, as far as there is a rate limit */
+	__u64 unused;
+};
+
 /* What is known of a hit beyond its packet. It stands in front of struct event
  * if the plan asks for it. Numbers that are not known are 0, but for uid.
  */
@@ -300,7 +308,9 @@ struct counts {
 	__u64 follow_full;	   /* no hits: skbs that could not be followed for want of room */
 	__u64 timed;		   /* in the kernel, and not sent */
 	__u64 rejected_hook;	   /* the user's filter returned 0 */
-	__u64 unused[10];
+	__u64 rejected_sample;	   /* not one of those that are looked at: see struct throttle */
+	__u64 rejected_rate;	   /* it matched, and there were enough in this second */
+	__u64 unused[8];
 };
 
 /* A power of two, so that a mask proves an index to the verifier, and whole

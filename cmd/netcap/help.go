@@ -108,6 +108,10 @@ header first.
 
 What nobody knows is "-". "-o none" leaves it all out.
 
+--sample looks at one of N packets, --rate-limit captures so many a second, and
+--max-cpu looks at fewer packets when the probes take more than that of one CPU. What
+is left out is counted.
+
 --user-filter and --user-action take C of your own: the function xcap_user_filter
 returns 0 to reject a packet, xcap_user_action fills in a struct that is shown under
 it. --where and --show do the same with expressions of C, in which skb is the packet

@@ -21,6 +21,8 @@ func rejections(c session.Counts, p *plan.Plan) []share {
 	return []share{
 		{c.RejectedFilter, "did not match the expression", ""},
 		{c.RejectedHook, "your filter did not want", ""},
+		{c.RejectedSample, "left out by chance", ""},
+		{c.RejectedRate, "over the rate limit", ""},
 		{c.RejectedScope, outOfScope(&p.Scope), ""},
 		{c.RejectedNoDevice, "had no device", ""},
 		{c.RejectedNoSkb, "without an skb", ""},

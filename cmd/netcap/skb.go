@@ -142,6 +142,7 @@ func newSkb(io stdio) *cobra.Command {
 	f.IntVar(&o.rotate, "write-file-rotate", 0, "with -w: keep only the last `N` packets, and write them at the end")
 	f.Uint64VarP(&o.count, "count", "c", 0, "end after `N` packets")
 	f.Var(&o.duration, "duration", "end after `TIME`, as in 30s or 5m")
+	addThrottleFlags(f, &o.request)
 	f.Var((*sizeFlag)(&o.request.BufferSize), "buffer-size", fmt.Sprintf("`SIZE` of the ring buffer, as in 64M (default %s)", sizeFlag(plan.DefaultBufferSize).String()))
 	f.Var(&o.request.FilterBackend, "filter-backend", "`WAY` of the expression into the kernel: auto, c (clang) or ebpf (no compiler)")
 	f.StringVar(&o.request.Backend, "backend", "auto", "attach by `MECHANISM`: auto, fentry, kprobe.multi, kprobe, raw_tracepoint or tp_btf")
@@ -235,6 +236,9 @@ func (o *skbOptions) complete(f *pflag.FlagSet, words []string) error {
 		return err
 	}
 	if err := o.hooks.complete(f); err != nil {
+		return err
+	}
+	if err := checkThrottle(f, &o.request, o.gather.on); err != nil {
 		return err
 	}
 	args, err := sink.SplitFlags(o.tcpdumpFlags)
@@ -432,7 +436,14 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	defer stuck.Stop()
 	defer context.AfterFunc(ctx, func() { stuck.Reset(patience) })()
 
+	calm, err := o.watchCPU(ctx, io, s, p)
+	if err != nil {
+		return err
+	}
 	err = loop.Run(ctx)
+	if calmErr := calm(); err == nil {
+		err = calmErr
+	}
 	if defect := new(capture.PanicError); o.verbose && errors.As(err, &defect) {
 		fmt.Fprintf(io.err, "%s\n", defect.Stack)
 	}

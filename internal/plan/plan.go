@@ -62,6 +62,12 @@ type Plan struct {
 	ResultWords int
 	// MeasureHooks: the time that both take is counted.
 	MeasureHooks bool
+	// Sample is of how many packets one is looked at, 0 for all; RateLimit how many are
+	// captured in a second at most, 0 for no limit. MaxCPU is how much of one CPU the
+	// programs may take in percent, 0 for no limit: the session takes fewer packets then.
+	Sample    int
+	RateLimit uint64
+	MaxCPU    int
 	// Tally is nil unless packets are to be counted instead of shown.
 	Tally *Tally
 	// Follow shows packets from their first match on, whatever becomes of them.
@@ -176,6 +182,15 @@ func (p *Plan) String() string {
 		for i, text := range p.followed() {
 			row([]string{"follow", ""}[i], "%s", text)
 		}
+	}
+	if p.Sample > 1 {
+		row("sample", "one of %d packets, by chance", p.Sample)
+	}
+	if p.RateLimit > 0 {
+		row("rate limit", "%d packets a second", p.RateLimit)
+	}
+	if p.MaxCPU > 0 {
+		row("max cpu", "%d %% of one CPU: fewer packets are looked at before the programs take more", p.MaxCPU)
 	}
 	if p.UserFilter {
 		row("user filter", "after the expression, before the packet is copied")

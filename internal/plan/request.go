@@ -56,6 +56,12 @@ type Request struct {
 	// UserAction asks for what an action of the user's own finds out, ResultSize bytes of it.
 	UserAction bool
 	ResultSize int
+	// Sample asks for one in so many packets, 0 for all. RateLimit is how many are captured in
+	// a second at most, 0 for no limit. MaxCPU is how much of one CPU the programs may take in
+	// percent, 0 for no limit.
+	Sample    int
+	RateLimit uint64
+	MaxCPU    int
 	// MeasureHooks asks for the time that both take.
 	MeasureHooks bool
 	// Timing asks for packets to be timed in the kernel from probe to probe. It takes

@@ -105,6 +105,7 @@ func resolve(req Request, sys System, verify bool) (*Plan, error) {
 			Fact: fmt.Sprintf("the kernel collects 1 to %d", MaxStackDepth)}
 	}
 	p.StackDepth = req.StackDepth
+	p.Sample, p.RateLimit, p.MaxCPU = req.Sample, req.RateLimit, req.MaxCPU
 	p.UserFilter, p.MeasureHooks = req.UserFilter, req.MeasureHooks
 	if req.UserAction {
 		p.Details, p.ResultWords = true, 1+(req.ResultSize+7)/8

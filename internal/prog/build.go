@@ -248,6 +248,9 @@ func Build(p *plan.Plan, bodies Bodies, machine Machine) (*ebpf.CollectionSpec, 
 	if err := buildTiming(spec, p); err != nil {
 		return nil, err
 	}
+	if err := buildThrottle(spec, p); err != nil {
+		return nil, err
+	}
 	if err := buildUserHooks(spec, p, bodies); err != nil {
 		return nil, err
 	}
@@ -349,6 +352,7 @@ func setConstants(spec *ebpf.CollectionSpec, p *plan.Plan, cpus int) error {
 	maps.Copy(constants, tallyConstants(p))
 	maps.Copy(constants, timingConstants(p))
 	maps.Copy(constants, hookConstants(p))
+	maps.Copy(constants, throttleConstants(p))
 	for name, value := range constants {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set constant %s: %w", name, err)

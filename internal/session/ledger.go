@@ -26,6 +26,9 @@ type Counts struct {
 	RejectedFilter uint64
 	// RejectedHook: the user's own filter returned 0.
 	RejectedHook uint64
+	// RejectedSample hits were not looked at, as the plan or [Session.Throttle] asks for one of
+	// so many. RejectedRate: the packet matched, and there were enough in that second.
+	RejectedSample, RejectedRate uint64
 	// RejectedScope: the skb is out of the scope, on another device than that of -i
 	// for example.
 	RejectedScope uint64
@@ -90,6 +93,8 @@ func (c *Counts) Add(other Counts) {
 	c.Timed += other.Timed
 	c.RejectedFilter += other.RejectedFilter
 	c.RejectedHook += other.RejectedHook
+	c.RejectedSample += other.RejectedSample
+	c.RejectedRate += other.RejectedRate
 	c.RejectedScope += other.RejectedScope
 	c.RejectedNoDevice += other.RejectedNoDevice
 	c.RejectedNoSkb += other.RejectedNoSkb
@@ -112,7 +117,7 @@ func (c *Counts) Add(other Counts) {
 
 // Rejected is the sum of all rejections.
 func (c Counts) Rejected() uint64 {
-	return c.RejectedFilter + c.RejectedHook + c.RejectedScope + c.RejectedNoDevice + c.RejectedNoSkb + c.RejectedNoPacket + c.RejectedIncomplete +
+	return c.RejectedFilter + c.RejectedHook + c.RejectedSample + c.RejectedRate + c.RejectedScope + c.RejectedNoDevice + c.RejectedNoSkb + c.RejectedNoPacket + c.RejectedIncomplete +
 		c.RejectedNoOwner
 }
 
@@ -144,6 +149,8 @@ func (s *Session) Counts() ([]Counts, error) {
 				Timed:              n.Timed,
 				RejectedFilter:     n.RejectedFilter,
 				RejectedHook:       n.RejectedHook,
+				RejectedSample:     n.RejectedSample,
+				RejectedRate:       n.RejectedRate,
 				RejectedScope:      n.RejectedScope,
 				RejectedNoDevice:   n.RejectedNoDevice,
 				RejectedNoSkb:      n.RejectedNoSkb,
