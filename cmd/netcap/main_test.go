@@ -98,9 +98,9 @@ func replay(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprint(ts.Stdout(), out.String())
 }
 
-// ofMachine are the lines that only tell of the kernel at hand and the rights of
-// the user: notices, also in the table of a dry run.
-var ofMachine = regexp.MustCompile(`(?m)^(netcap: )?notice:? +page fragments cannot be read .*\n`)
+// ofMachine are the lines that only tell of the kernel at hand, of the rights of
+// the user and of how fast it goes: notices, also in the table of a dry run.
+var ofMachine = regexp.MustCompile(`(?m)^(?:(?:netcap: )?notice:? +page fragments cannot be read .*|netcap: preparing your C)\n`)
 
 // perform runs one command and returns what belongs below it in a transcript.
 func perform(ts *testscript.TestScript, command string) string {

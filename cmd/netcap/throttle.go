@@ -68,8 +68,8 @@ func (f *rateFlag) Set(s string) error {
 
 // addThrottleFlags adds those that bound what a run costs.
 func addThrottleFlags(f *pflag.FlagSet, request *plan.Request) {
-	f.Var((*sampleFlag)(&request.Sample), "sample", "look at one of N packets, by chance: `1/N`")
-	f.Var((*rateFlag)(&request.RateLimit), "rate-limit", "capture at most `N/s` packets that match in each second")
+	f.Var((*sampleFlag)(&request.Sample), "sample", "look at `1/N` of all packets, by chance")
+	f.Var((*rateFlag)(&request.RateLimit), "rate-limit", "capture at most `N/s` of the packets that match")
 	f.IntVar(&request.MaxCPU, "max-cpu", 0, "look at fewer packets before the probes take more than `PERCENT` of one CPU")
 }
 
