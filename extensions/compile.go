@@ -112,7 +112,7 @@ func runClang(ctx context.Context, clang, dir, text string, one bool) (elf []byt
 	args := []string{
 		"-target", "bpf", "-mcpu=v3", "-O2", "-g",
 		"-nostdinc", "-ffreestanding", "-fno-builtin-printf", "-fno-jump-tables", "-fno-stack-protector", "-fno-color-diagnostics",
-		"-std=gnu11", "-fms-extensions", "-Wno-everything", "-Werror=implicit-function-declaration", "-Wreturn-type",
+		"-std=gnu11", "-fms-extensions", "-Wno-everything", "-Werror=implicit-function-declaration", "-Werror=return-type",
 	}
 	if one { // the same is in several places
 		args = append(args, "-ferror-limit=1")

@@ -200,6 +200,9 @@ func (h *Hook) checkCalls(insns asm.Instructions, allowUnsafe bool) error {
 		if ins.IsKfuncCall() {
 			return h.at(insns, i, "it calls a function of the kernel (kfunc), which no program of every kind may", "use a helper of bpf-helpers(7)")
 		}
+		if ins.OpCode.Class().IsJump() && ins.OpCode.JumpOp() == asm.Call && ins.OpCode.Source() == asm.RegSource {
+			return h.at(insns, i, "it calls a function by its address, which BPF cannot", "choose by if or switch which function is called")
+		}
 		if !ins.IsBuiltinCall() {
 			continue
 		}

@@ -73,7 +73,7 @@ func families() []family {
 // The error is an [*Error]: the text is none, too long, or has no function that a hook of
 // that kind begins with.
 func NewSource(path string, text []byte, kind Kind) (*Source, error) {
-	s := &Source{Name: path, Text: string(text), Dir: filepath.Dir(path), Kind: kind}
+	s := &Source{Name: path, Text: strings.TrimPrefix(string(text), "\ufeff"), Dir: filepath.Dir(path), Kind: kind}
 	fail := func(hint, format string, args ...any) (*Source, error) {
 		return nil, &Error{File: path, Reason: fmt.Sprintf(format, args...), hint: hint}
 	}
@@ -153,20 +153,36 @@ func wantOf(name string) string {
 }
 
 // definition returns where a function is defined in text, and its parameters: the places
-// of the name and of what is in the brackets.
+// of the name and of what is in the brackets. Of several, which #if chooses from, it is one
+// with as many arguments as there have to be.
 func (*Source) definition(text, name string) []int {
-	return regexp.MustCompile(`\b` + name + `\s*\(([^()]*)\)\s*(?:__attribute__\s*\(\(.*?\)\)\s*)?\{`).FindStringSubmatchIndex(text)
+	all := regexp.MustCompile(`\b`+name+`\s*\(([^()]*)\)\s*(?:__attribute__\s*\(\(.*?\)\)\s*)?\{`).FindAllStringSubmatchIndex(text, -1)
+	for _, at := range all {
+		for _, f := range families() {
+			if f.name == name && arguments(text[at[2]:at[3]]) == f.ins {
+				return at
+			}
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	return all[0]
+}
+
+// arguments counts those in a list.
+func arguments(list string) int {
+	if list = strings.TrimSpace(list); list == "" || list == "void" {
+		return 0
+	}
+	return strings.Count(list, ",") + 1
 }
 
 // checkArguments compares the number of arguments with what the function is called with.
 func (s *Source) checkArguments(text string, f family) error {
 	at := s.definition(text, f.name)
-	list := strings.TrimSpace(text[at[2]:at[3]])
-	n := 0
-	if list != "" && list != "void" {
-		n = strings.Count(list, ",") + 1
-	}
-	if n == f.ins {
+	list := text[at[2]:at[3]]
+	if arguments(list) == f.ins {
 		return nil
 	}
 	return s.wrongSignature(lineOf(text, at[0]), f, f.name+"("+shorten(list)+")")

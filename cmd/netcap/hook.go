@@ -238,15 +238,18 @@ func compileHook(ctx context.Context, system *kernel.System, source *extensions.
 	return object, nil
 }
 
-// hookKey names what the object of a source depends on: the source, the compiler and the
-// kernel.
+// hookKey names what the object of a source depends on: the source, the compiler, netcap and
+// the kernel.
 func hookKey(source *extensions.Source, clang string) string {
 	hash := sha256.New()
 	hash.Write(source.Depends())
 	fmt.Fprintf(hash, "%s\n", clang)
-	if path, err := filepath.EvalSymlinks(clang); err == nil {
-		if info, err := os.Stat(path); err == nil {
-			fmt.Fprintf(hash, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+	own, _ := os.Executable() // another netcap may compile in another way
+	for _, program := range []string{clang, own} {
+		if path, err := filepath.EvalSymlinks(program); err == nil {
+			if info, err := os.Stat(path); err == nil {
+				fmt.Fprintf(hash, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+			}
 		}
 	}
 	notes, _ := os.ReadFile("/sys/kernel/notes") // with the build ID
