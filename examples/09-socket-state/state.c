@@ -5,10 +5,9 @@ struct xcap_user_extend {
 
 int xcap_user_action(void *ctx, void *pkt, u32 pkt_len, struct xcap_user_extend *user, u16 trace_index)
 {
-	struct sk_buff *skb = pkt;
-	struct sock *sk = skb->sk;
+	struct sock *sk = (struct sock *)PT_REGS_PARM1(ctx); // of tcp_v4_do_rcv(sk, skb)
 
-	if (!sk)
+	if (sk->sk_family != AF_INET)
 		return 0; // no line under this packet
 	user->state = sk->sk_state;
 	user->segs_in = tcp_sk(sk)->segs_in;
