@@ -115,7 +115,8 @@ func TestHooks(t *testing.T) {
 func TestHookDialects(t *testing.T) {
 	p := newPair(t)
 	skb := func(action, probe string, more ...string) command {
-		return command{ns: p.right, words: append([]string{"skb", "-f", probe, "-i", "eth0", "-e", "icmp", "--user-action", own(t, action)}, more...)}
+		return command{ns: p.right, words: append([]string{"skb", "--filter-backend", "ebpf", "-f", probe, "-i", "eth0", "-e", "icmp",
+			"--user-action", own(t, action)}, more...)}
 	}
 	all := startAll(t,
 		skb("regs_action.c", "icmp_rcv@1"),
@@ -345,7 +346,7 @@ func TestUserExamples(t *testing.T) {
 		if e.found == nil {
 			option = "--ext-filter"
 		}
-		commands = append(commands, command{ns: p.right, words: append(append([]string{"skb"}, e.words...), option, hook(t, "../../examples/"+e.file+".c"))})
+		commands = append(commands, command{ns: p.right, words: append(append([]string{"skb", "--filter-backend", "ebpf"}, e.words...), option, hook(t, "../../examples/"+e.file+".c"))})
 	}
 	all := startAll(t, commands...)
 	p.ping(t, 2, right4)
