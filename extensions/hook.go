@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -275,6 +274,3 @@ func (h *Hook) Splice(program *ebpf.ProgramSpec) error {
 	program.Instructions = slices.Concat(program.Instructions[:start], body, program.Instructions[end:])
 	return nil
 }
-
-// MapNames are the names of its maps, sorted.
-func (h *Hook) MapNames() []string { return slices.Sorted(maps.Keys(h.Maps)) }

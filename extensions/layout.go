@@ -48,7 +48,7 @@ func (o *Object) layout(types *btf.Spec) (*Layout, error) {
 		return nil, &Error{File: o.Name, Reason: fmt.Sprintf("struct %s is not known: %v", resultName, err), Err: err}
 	}
 	if s.Size > MaxResult {
-		return nil, &Error{File: o.Name, Line: o.lineOf("struct"), Reason: fmt.Sprintf("struct %s has %d bytes, and %d is the most", resultName, s.Size, MaxResult),
+		return nil, &Error{File: o.Name, Line: o.resultLine(), Reason: fmt.Sprintf("struct %s has %d bytes, and %d is the most", resultName, s.Size, MaxResult),
 			hint: "keep what is shown, and put the rest into a map"}
 	}
 	l := &Layout{Size: int(s.Size)}
@@ -56,8 +56,8 @@ func (o *Object) layout(types *btf.Spec) (*Layout, error) {
 	return l, err
 }
 
-// lineOf is the line of the result's declaration.
-func (o *Object) lineOf(string) int {
+// resultLine is the line of the result's declaration, 0 if it is not known.
+func (o *Object) resultLine() int {
 	text := bare(strings.Join(o.Lines, "\n"))
 	if at := resultStruct.FindStringIndex(text); at != nil {
 		return lineOf(text, at[0])
