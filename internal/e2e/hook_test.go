@@ -119,7 +119,7 @@ func TestHookDialects(t *testing.T) {
 			"--user-action", own(t, action)}, more...)}
 	}
 	all := startAll(t,
-		skb("regs_action.c", "icmp_rcv@1"),
+		skb("regs_action.c", "icmp_rcv@1", "-v"),
 		skb("regs_action.c", "icmp_rcv@1", "--backend", "kprobe"),
 		skb("regs_action.c", "tracepoint:net:netif_receive_skb"),
 		skb("skb_action.c", "ip_rcv@1,icmp_rcv@1", "-o", "none"),
@@ -152,6 +152,9 @@ func TestHookDialects(t *testing.T) {
 	same := func(text string) func(int) string { return func(int) string { return text } }
 	// A ping has 84 bytes of IP; icmp_rcv sees it without that header.
 	each(0, 3, same("same: 1; len: 64; protocol: 1; dev: eth0; "))
+	if !regexp.MustCompile(`regs_action\.c: called 3 times, \d+ ns each\n`).MatchString(outcomes[0].err) {
+		t.Errorf("-v does not say what the action costs:\n%s", outcomes[0].err)
+	}
 	each(1, 3, same("same: 1; len: 64; protocol: 1; dev: eth0; "))
 	each(2, 3, same("same: 1; len: 84; protocol: 1; dev: eth0; "))
 	each(3, 6, func(n int) string {
