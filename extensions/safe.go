@@ -118,6 +118,9 @@ func harden(file string, lines []string, insns asm.Instructions, faults string, 
 		return nil, err
 	}
 	for _, f := range h.funcs {
+		if f.deepest < -512 {
+			return nil, h.fail(f.start, "its variables take more stack than there is (512 bytes)", "make arrays static: they are kept in a map then")
+		}
 		h.liveness(f)
 	}
 	return h.rewrite(faults, faultsAt), nil
@@ -130,6 +133,9 @@ func (h *hardener) split() error {
 	labels := make(map[string]int)
 	at := 0
 	for i, ins := range h.insns {
+		if ins.Dst > asm.R10 || ins.Src > asm.R10 && !ins.OpCode.IsDWordLoad() && ins.OpCode.Class() != asm.JumpClass {
+			return &Error{File: h.file, Reason: fmt.Sprintf("its object is damaged: there is no register of instruction %d", i), machine: true}
+		}
 		place[at], raw[i] = i, at
 		if ins.OpCode.IsDWordLoad() {
 			at = raw[i] + 2

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 )
 
 // writer makes random C that reads memory of the kernel.
@@ -169,4 +171,25 @@ func TestHarden(t *testing.T) {
 	if ran < programs*4 || reads == 0 || faults == 0 {
 		t.Errorf("%d runs of %d programs, %d instructions for safe reads, %d faults", ran, programs, reads, faults)
 	}
+}
+
+// FuzzHarden has any instructions made safe: an object may come from anywhere. What the kernel
+// thinks of them is its business.
+func FuzzHarden(f *testing.F) {
+	f.Add([]byte{0xb7, 0, 0, 0, 1, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0})
+	f.Add([]byte{0x79, 0x11, 8, 0, 0, 0, 0, 0, 0x15, 1, 0xfe, 0xff, 0, 0, 0, 0, 0x61, 0x10, 4, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 4096 {
+			return
+		}
+		insns, err := asm.AppendInstructions(nil, bytes.NewReader(b), binary.LittleEndian, "linux")
+		if err != nil || len(insns) == 0 {
+			return
+		}
+		fn := &btf.Func{Name: "hook", Type: &btf.FuncProto{Return: &btf.Void{}}, Linkage: btf.GlobalFunc}
+		insns[0] = btf.WithFuncMetadata(insns[0].WithSymbol("hook"), fn)
+		if _, err := harden("x.c", nil, insns, faultsMark, 0); err != nil && err.Error() == "" {
+			t.Error("an error without a word")
+		}
+	})
 }
