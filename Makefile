@@ -2,6 +2,7 @@
 
 PREFIX  ?= /usr/local
 KERNEL  ?= 6.12
+FUZZTIME ?= 1m
 comma   := ,
 scripts := internal/guest
 GO      ?= $(scripts)/go.sh
@@ -10,7 +11,7 @@ share    = $(DESTDIR)$(PREFIX)/share
 vcs     := $(if $(shell git rev-parse HEAD 2>/dev/null),auto,false)
 flags   := -buildvcs=$(vcs) -trimpath
 
-.PHONY: build deps generate check-generated unit guest-test test cost guest demo static man install uninstall clean help
+.PHONY: build deps generate check-generated unit guest-test test fuzz cost guest demo static man install uninstall clean help
 
 build: ## build ./netcap (the default)
 	CGO_ENABLED=1 $(GO) build $(flags) -o netcap ./cmd/netcap
@@ -35,6 +36,11 @@ guest-test: ## the tests that need root, in guests (KERNELS="5.10 6.1 6.12 7", R
 	@$(scripts)/deps.sh build bpf run test guest
 	@$(MAKE) --no-print-directory build
 	@$(scripts)/test.sh $(subst $(comma), ,$(KERNELS))
+
+fuzz: ## give every reader of input random input, for FUZZTIME each (1m)
+	@$(scripts)/deps.sh build run test
+	@grep -r '^func Fuzz' --include='*_test.go' . | sed 's|/[^/]*_test.go:func \(Fuzz[A-Za-z]*\).*| \1|' | sort | while read -r package name; do \
+		echo "$$package $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit; done
 
 cost: ## what a packet costs with netcap and with tcpdump, in instructions, in a guest (KERNEL=6.12)
 	@$(scripts)/deps.sh build run guest
