@@ -272,3 +272,22 @@ func TestNothingLeftToDo(t *testing.T) {
 		}
 	})
 }
+
+// TestReliability looks for the tests that docs/reliability.md names.
+func TestReliability(t *testing.T) {
+	var all strings.Builder
+	walk(t, func(path string) {
+		if strings.HasSuffix(path, "_test.go") {
+			all.WriteString(read(t, path))
+		}
+	})
+	named := regexp.MustCompile("`(Test[A-Za-z]+)(?:/([^`]+))?`").FindAllStringSubmatch(read(t, "docs/reliability.md"), -1)
+	if len(named) < 20 {
+		t.Errorf("only %d tests are named", len(named))
+	}
+	for _, m := range named {
+		if !strings.Contains(all.String(), "func "+m[1]+"(t *testing.T)") || m[2] != "" && !strings.Contains(all.String(), "t.Run(\""+m[2]+"\"") {
+			t.Errorf("there is no test %s/%s", m[1], m[2])
+		}
+	}
+}

@@ -136,6 +136,9 @@ func (o *dropsOptions) run(ctx context.Context, io stdio) (err error) {
 	for _, n := range p.Notices {
 		s.tell(io, "notice: %s", n)
 	}
+	if err := checkOpenFiles(); err != nil {
+		return err
+	}
 	if err := prepareReadyFile(s.readyFile); err != nil {
 		return err
 	}

@@ -68,6 +68,9 @@ type skbOptions struct {
 const (
 	defaultTcpdumpFlags = "-nn"
 
+	// leastFiles is how many files a run with one probe may have open: maps, programs, links,
+	// pipes and what the kernel's features are found out with.
+	leastFiles = 64
 	// patience is after how long a wait is explained.
 	patience = time.Second
 	// clangLimit is how long clang may take. The longest expression that
@@ -337,6 +340,9 @@ func (o *skbOptions) run(ctx context.Context, io stdio) (err error) {
 	}
 	if o.tcpdumpFlags != "" && !o.shows(kindTcpdump) {
 		o.tell(io, "notice: -t is ignored, as -w needs no tcpdump")
+	}
+	if err := checkOpenFiles(); err != nil {
+		return err
 	}
 	if err := prepareReadyFile(o.readyFile); err != nil {
 		return err
@@ -635,6 +641,16 @@ func assemble(ctx context.Context, p *plan.Plan) (prog.Bodies, error) {
 		bodies.Inner, err = p.Inner.Assemble(ctx, p.FilterBackend, p.Clang)
 	}
 	return bodies, err
+}
+
+// checkOpenFiles refuses a limit of open files that is too low for any run: what fails because of
+// it says something else.
+func checkOpenFiles() error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= leastFiles {
+		return nil
+	}
+	return &runError{fmt.Errorf("open files: the limit is %d, and a run takes up to %d", limit.Cur, leastFiles), "raise it, as in ulimit -n 1024"}
 }
 
 // output is a sink that touches the world outside only when it is opened, or

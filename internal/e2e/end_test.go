@@ -164,6 +164,78 @@ func TestEnds(t *testing.T) {
 	})
 }
 
+// TestRefusedByMachine has the machine refuse what a run needs. It says so, and leaves nothing.
+func TestRefusedByMachine(t *testing.T) {
+	p := newPair(t)
+	before := leftovers(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		says  string
+		words []string
+	}{
+		{"read-only file system", []string{program, "skb", "-f", "icmp_rcv@1", "-w", filepath.Join(dir, "out.pcap")}},
+		{"nobody reads from it", []string{program, "skb", "-f", "icmp_rcv@1", "-w", fifo}},
+		{"open files: the limit is 16", []string{"prlimit", "--nofile=16:16", program, "skb", "-f", "icmp_rcv@1", "-w", "/dev/null"}},
+	} {
+		run := command{ns: p.right, words: c.words}.start(t)
+		run.exit()
+		said := run.err.String()
+		if run.code() != 1 || isReady([]byte(said), true) || !strings.Contains(said, "netcap: error: ") || !strings.Contains(said, c.says) {
+			run.fatal("exit code %d, want 1 and an error with %q", run.code(), c.says)
+		}
+	}
+	eventually(t, "nothing is left in the kernel", func() bool { return maps.Equal(leftovers(t), before) })
+}
+
+// TestVanish has what is traced go away: a network namespace with its devices, and a module.
+// The counts add up, which the end of each run checks.
+func TestVanish(t *testing.T) {
+	needGuest(t)
+	output(t, "modprobe", "dummy", "numdummies=0")
+	before := leftovers(t)
+	all := startAll(t,
+		command{words: []string{"skb", "-f", "ip_rcv@1,consume_skb", "-e", "icmp", "-o", "probe,netns,ifname"}},
+		command{words: []string{"skb", "-f", "dummy:dummy_xmit", "--backend", "kprobe", "-e", "icmp or arp or ip6"}},
+	)
+	for range 3 {
+		names := []string{fmt.Sprintf("netcap-gone-%d", serial.Add(1)), fmt.Sprintf("netcap-gone-%d", serial.Add(1))}
+		for _, name := range names {
+			ip(t, "netns add "+name)
+		}
+		ip(t, []string{
+			"link add eth0 type veth peer name eth0 netns " + names[1], "address add 10.9.0.1/24 dev eth0", "link set eth0 up",
+			"link add dummy0 type dummy", "address add 10.10.0.1/24 dev dummy0", "link set dummy0 up",
+		}, "-n", names[0])
+		ip(t, []string{"address add 10.9.0.2/24 dev eth0", "link set eth0 up"}, "-n", names[1])
+		output(t, "ip", "netns", "exec", names[0], "ping", "-c", "2", "-i", "0.01", "10.9.0.2")
+		lost := command{words: []string{"ip", "netns", "exec", names[0], "ping", "-c", "1", "-W", "0.1", "10.10.0.2"}}.start(t)
+		lost.exit() // nobody answers there
+		for _, name := range names {
+			ip(t, "netns del "+name)
+		}
+	}
+	eventually(t, "the module can go", func() bool {
+		gone := command{words: []string{"rmmod", "dummy"}}.start(t)
+		gone.exit()
+		return gone.code() == 0
+	})
+	if o := all[0].interrupt(); o.probe(t, "ip_rcv@1").captured < 12 {
+		all[0].fatal("pings are missing")
+	}
+	if c := all[1].interrupt().probe(t, "dummy:dummy_xmit"); c.captured == 0 {
+		all[1].fatal("nothing was sent to the device of the module")
+	}
+	eventually(t, "nothing is left in the kernel", func() bool { return maps.Equal(leftovers(t), before) })
+}
+
 // leftovers is what netcap could leave behind: BPF objects, kprobes, pinned
 // things.
 func leftovers(t *testing.T) map[string]bool {
