@@ -168,7 +168,8 @@ const skbExample = `  netcap skb -f icmp_rcv -i eth0 -e "host 10.227.0.45" -t "-
   netcap skb -f ip_rcv -w - --format pcapng | tshark -r -
   netcap skb -f tp:skb:kfree_skb --output json -q | jq .src
   netcap skb -f tp:skb:kfree_skb -w drops.pcapng --rotate-size 100M --rotate-count 24
-  netcap skb -f ip_rcv -e "host 10.227.0.45" --dry-run`
+  netcap skb -f ip_rcv -e "host 10.227.0.45" --dry-run
+  netcap skb -f tcp_rcv_established -e "tcp port 8888" --show "skb->mark, tcp_sk(sk)->snd_cwnd"`
 
 const dropsLong = `Show where the kernel drops packets, and why.
 
