@@ -170,6 +170,7 @@ func TestBlocks(t *testing.T) {
 	n := startAll(t, command{ns: p.right, words: []string{"skb", "-f", "ip_rcv@1,udp_rcv@1", "-e", "udp dst port 9000", "-S", "--stack-depth", "4",
 		"--output", "tcpdump:" + file, "-t", "-nnX", "--buffer-size", "256M", "--filter-backend", "ebpf"}})[0]
 	to := p.openUDP(t, "udp4", left4, right4, 9000)
+	p.ping(t, 1, right4) // what waits for the neighbour's address can be overtaken by what comes later
 	errs := make(chan error, 2)
 	for cpu := range 2 {
 		go func() {
