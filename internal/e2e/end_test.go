@@ -203,7 +203,7 @@ func TestVanish(t *testing.T) {
 	before := leftovers(t)
 	all := startAll(t,
 		command{words: []string{"skb", "-f", "ip_rcv@1,consume_skb", "-e", "icmp", "-o", "probe,netns,ifname"}},
-		command{words: []string{"skb", "-f", "dummy:dummy_xmit", "--backend", "kprobe", "-e", "icmp or arp or ip6"}},
+		command{words: []string{"skb", "-f", "dummy:dummy_xmit@1", "--backend", "kprobe", "-e", "icmp or arp or ip6"}},
 	)
 	for range 3 {
 		names := []string{fmt.Sprintf("netcap-gone-%d", serial.Add(1)), fmt.Sprintf("netcap-gone-%d", serial.Add(1))}
@@ -230,7 +230,7 @@ func TestVanish(t *testing.T) {
 	if o := all[0].interrupt(); o.probe(t, "ip_rcv@1").captured < 12 {
 		all[0].fatal("pings are missing")
 	}
-	if c := all[1].interrupt().probe(t, "dummy:dummy_xmit"); c.captured == 0 {
+	if c := all[1].interrupt().probe(t, "dummy:dummy_xmit@1"); c.captured == 0 {
 		all[1].fatal("nothing was sent to the device of the module")
 	}
 	eventually(t, "nothing is left in the kernel", func() bool { return maps.Equal(leftovers(t), before) })
