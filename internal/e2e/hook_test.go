@@ -261,6 +261,27 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
+// TestModuleTypes names a struct of a module: what veth keeps behind its device.
+func TestModuleTypes(t *testing.T) {
+	p := newPair(t)
+	const peer = "((struct veth_priv *)((char *)skb->dev + ((sizeof(struct net_device) + 31) & ~31UL)))->peer->ifindex"
+	c := command{ns: p.right, words: []string{"skb", "-f", "icmp_rcv@1", "-i", "eth0", "-e", "icmp", "--filter-backend", "ebpf", "--show", peer}}
+	if kernel == "5.10" { // the types of modules came with v5.11
+		c.words = append([]string{program}, c.words...)
+		n := c.start(t)
+		n.exit()
+		if n.code() != 2 || !strings.Contains(n.err.String(), "incomplete definition of type 'struct veth_priv'") {
+			n.fatal("without types of modules")
+		}
+		return
+	}
+	n := startAll(t, c)[0]
+	p.ping(t, 1, right4)
+	if found := actions(t, n.interrupt().out); len(found) != 1 || found[0].found != fmt.Sprintf("%s: %d; ", peer, ethIndex) {
+		t.Errorf("%+v", found)
+	}
+}
+
 // TestHooksWithoutCompiler takes clang away: an object runs, C does not.
 func TestHooksWithoutCompiler(t *testing.T) {
 	p := newPair(t)
